@@ -1,0 +1,48 @@
+# Everything a newcomer needs: `make demo` and `make test`. Both install into .venv first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types protos protos-check bench clean
+
+help:  ## Say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed  ## Run the main job on embedded defaults, from study to verified download
+	$(BIN)/python -m song_score.demo
+
+test: $(VENV)/installed  ## Run all tests
+	$(BIN)/python -m pytest
+
+check: format lint types protos-check test  ## Everything that must hold before a commit
+
+format: $(VENV)/installed  ## Complain where the formatter would change something
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/installed  ## Lint Python and protos
+	$(BIN)/ruff check .
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+
+types: $(VENV)/installed  ## Type-check, strictly
+	$(BIN)/mypy .
+
+protos: $(VENV)/installed  ## Make the Python stubs anew from the protos
+	$(BIN)/buf generate
+
+protos-check: $(VENV)/installed  ## Demand that the committed stubs are what the protos say
+	$(BIN)/buf generate --output .cache/protos
+	diff -r .cache/protos/protos/gen/python protos/gen/python --exclude=__pycache__
+
+bench: $(VENV)/installed  ## Measure transfers against md5sum
+	$(BIN)/python benchmarks/transfer.py
+
+clean:  ## Remove what make made
+	rm -rf $(VENV) .cache build *.egg-info clients/python/*.egg-info

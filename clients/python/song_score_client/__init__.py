@@ -1,0 +1,1 @@
+"""The SDK of Song and Score, and the commands song and score."""

@@ -1,0 +1,1 @@
+"""The commands song and score."""

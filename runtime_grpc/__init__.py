@@ -1,0 +1,1 @@
+"""What any gRPC service of ours stands on. Knows no service."""

@@ -1,0 +1,138 @@
+"""The database engine of a service: SQLite (WAL) or PostgreSQL, one code path, migrated by Alembic.
+
+Every writing transaction on SQLite is `BEGIN IMMEDIATE`: it waits for its turn at its start, where waiting is
+safe, and never fails in its middle because another writer came first.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+POOL_CONNECTIONS = 20
+POOL_TIMEOUT_SECONDS = 10
+SQLITE_BUSY_TIMEOUT_SECONDS = 10
+
+
+class DatabaseUnavailableError(Exception):
+    """The database can't be reached, or is busy beyond its time-out."""
+
+
+class SchemaMismatchError(Exception):
+    """The database's schema is not the one this version of the service knows."""
+
+
+class Database:
+    """Opens transactions, and keeps drivers' errors from getting any further."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {"pool_size": POOL_CONNECTIONS, "max_overflow": 0}
+        options |= {"pool_timeout": POOL_TIMEOUT_SECONDS, "pool_pre_ping": not self.is_sqlite}
+        self.engine: Engine = create_engine(self.url, **options)
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Open a writing transaction, committed at the end of the block, rolled back on an error.
+
+        `durable` false lets SQLite commit without waiting for the disk: the commit survives the death of the
+        process, and is undone as a whole by a power loss unless a durable commit followed it.
+        """
+        with (
+            _no_driver_errors(),
+            self.engine.connect().execution_options(durable=durable) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a reading transaction: one consistent view."""
+        options: dict[str, Any] = {"read_only": True}
+        if not self.is_sqlite:
+            options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+        with (
+            _no_driver_errors(),
+            self.engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def ping(self) -> None:
+        """Raise DatabaseUnavailableError unless the database answers."""
+        with self.read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def upgrade(self, migrations: str) -> None:
+        """Bring the schema to the newest revision of the migrations package, for example `x.database:migrations`."""
+        config = _alembic(migrations)
+        with _no_driver_errors(), self.engine.connect() as connection, connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def check(self, migrations: str) -> None:
+        """Raise SchemaMismatchError unless the schema is at the newest revision."""
+        head = ScriptDirectory.from_config(_alembic(migrations)).get_current_head()
+        with self.read() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+        if current != head:
+            raise SchemaMismatchError(
+                f"the database {self.url.render_as_string()} has schema revision {current or 'none'}, this version "
+                f"needs {head}: run the service's 'db upgrade' command, or a version that fits"
+            )
+
+
+def _alembic(migrations: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", migrations)
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    for pragma in (
+        f"busy_timeout = {SQLITE_BUSY_TIMEOUT_SECONDS * 1000}",
+        "journal_mode = WAL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get("read_only"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    level = "FULL" if options.get("durable", True) else "NORMAL"
+    connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _no_driver_errors() -> Iterator[None]:
+    """Turn what means 'not now' into DatabaseUnavailableError; constraint violations pass."""
+    try:
+        yield
+    except (OperationalError, PoolTimeoutError) as error:
+        raise DatabaseUnavailableError("the database can't be reached or is busy; retry") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailableError("the connection to the database was lost; retry") from error
+        raise

@@ -1,0 +1,303 @@
+"""A gRPC server of ours: two pools, admission, error mapping, health, reflection, channelz, drain.
+
+Unary calls run in the control pool. Long streams run in a pool of their own behind a count that never
+blocks: one stream too many is refused at once, by the control pool, so that unary calls stay fast while every
+stream slot is taken.
+"""
+
+from __future__ import annotations  # grpc's classes are generic in its types only
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_status import rpc_status
+
+from runtime_grpc.errors import ErrorTable
+
+CONTROL_WORKERS = 16
+KEEPALIVE_MIN_SECONDS = 20
+READINESS_PERIOD_SECONDS = 5
+MAX_CONCURRENT_CALLS = 1000
+REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
+
+_log = structlog.get_logger()
+
+Behavior = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class TooManyStreamsError(Exception):
+    """Every stream this server admits is taken."""
+
+
+class DrainingError(Exception):
+    """The server is shutting down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A hand-written, wire-identical codec for one method's hot messages."""
+
+    deserialize_request: Callable[[bytes], Any] | None = None
+    serialize_response: Callable[[Any], bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One gRPC service to serve."""
+
+    name: str
+    """Full name, for example `song.v1.StudyService`."""
+    add_to_server: Callable[[Any, Any], None]
+    """The generated `add_…Servicer_to_server`."""
+    servicer: object
+    codecs: Mapping[str, Codec] = field(default_factory=dict)
+    """By method name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How to serve."""
+
+    address: str
+    """`host:port`; port 0 lets the system choose."""
+    max_message_bytes: int
+    """A larger message from a client is refused with RESOURCE_EXHAUSTED."""
+    max_streams: int = 64
+    """Long streams at once; one more is refused."""
+    drain_seconds: float = 10.0
+    """How long calls under way may go on once the server stops."""
+
+
+class RunningServer:
+    """A server that serves from construction to `stop`."""
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        services: Sequence[Service],
+        errors: ErrorTable,
+        draining: threading.Event,
+        check_ready: Callable[[], None],
+    ) -> None:
+        """Bind the address and serve.
+
+        `draining` is set by `stop` before anything ends: long streams look at it. `check_ready` raises while
+        the service can't work; health says NOT_SERVING then.
+        """
+        self._options, self._draining, self._check_ready = options, draining, check_ready
+        self._control = ThreadPoolExecutor(CONTROL_WORKERS, "control")
+        self._streams = ThreadPoolExecutor(options.max_streams, "stream")
+        self._server = grpc.server(
+            self._control,
+            maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", options.max_message_bytes),
+                ("grpc.max_send_message_length", options.max_message_bytes),
+                ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MIN_SECONDS * 1000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ],
+        )
+        router = _Router(services, errors, self._streams, options.max_streams, draining)
+        self._server.add_generic_rpc_handlers((router,))
+        self._names = [service.name for service in services]
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._names += [health.SERVICE_NAME, REFLECTION_V1, REFLECTION_V1ALPHA]
+        _add_reflection(self._names, self._server)
+        channelz.add_channelz_servicer(self._server)
+        host = options.address.rpartition(":")[0]
+        try:
+            port = self._server.add_insecure_port(options.address)
+        except RuntimeError:
+            self._control.shutdown(wait=False)
+            raise OSError(
+                f"can't listen on {options.address}: the port is taken, or the host is not this machine's"
+            ) from None
+        self.address = f"{host}:{port}"
+        self._server.start()
+        self._set_health()
+        threading.Thread(target=self._watch_readiness, name="readiness", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop: not serving, drain, grace, end. Returns when all handlers have ended or the grace is over."""
+        self._draining.set()
+        self._health.enter_graceful_shutdown()
+        self._server.stop(self._options.drain_seconds).wait()
+        self._control.shutdown(wait=False, cancel_futures=True)
+        self._streams.shutdown(wait=False, cancel_futures=True)
+
+    def _watch_readiness(self) -> None:
+        while not self._draining.wait(READINESS_PERIOD_SECONDS):
+            self._set_health()
+
+    def _set_health(self) -> None:
+        try:
+            self._check_ready()
+            state: int = health_pb2.HealthCheckResponse.SERVING
+        except Exception as error:  # noqa: BLE001 - whatever it is, the service can't work
+            _log.warning("not ready", error=str(error))
+            state = health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ["", *self._names]:
+            self._health.set(name, state)
+
+
+class _Router(grpc.GenericRpcHandler):
+    """Finds the handler of a call. Runs on the one serving thread, so it only looks things up and counts."""
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        errors: ErrorTable,
+        streams: ThreadPoolExecutor,
+        max_streams: int,
+        draining: threading.Event,
+    ) -> None:
+        self._errors, self._streams, self._draining = errors, streams, draining
+        self._free_streams, self._max_streams = threading.Semaphore(max_streams), max_streams
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for service in services:
+            collected = _Collector()
+            service.add_to_server(service.servicer, collected)
+            for method, handler in collected.handlers.items():
+                self._handlers[f"/{service.name}/{method}"] = _with_codec(handler, service.codecs.get(method))
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        method = handler_call_details.method
+        handler = self._handlers.get(method)
+        if handler is None:
+            return None
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(method, handler.unary_unary),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        if self._draining.is_set():
+            behavior = self._refusal(method, DrainingError("this server is shutting down: go on at another one"))
+        elif self._free_streams.acquire(blocking=False):
+            behavior = self._admitted(method, handler)
+        else:
+            text = f"all {self._max_streams} streams of this server are taken"
+            behavior = self._refusal(method, TooManyStreamsError(text))
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                behavior, handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_stream_rpc_method_handler(behavior, handler.request_deserializer, handler.response_serializer)
+
+    def _unary(self, method: str, behavior: Behavior) -> Behavior:
+        def call(request: Message, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - the method's response
+            started = time.monotonic()
+            status: Status | None = None
+            response = None
+            try:
+                response = behavior(request, context)
+            except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
+                status = self._errors.status_of(error, method)
+            _log_call(method, started, status)
+            if status is not None:
+                context.abort_with_status(rpc_status.to_status(status))
+            return response
+
+        return call
+
+    def _admitted(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Behavior:
+        behavior = handler.stream_stream or handler.unary_stream
+        if behavior is None:
+            raise TypeError(f"{method} is no method that answers with a stream")
+        release = _once(self._free_streams.release)
+
+        def call(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: ANN401 - of the method
+            started = time.monotonic()
+            status: Status | None = None
+            try:
+                yield from behavior(request, context)
+            except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
+                # An error of the request stream only says that the peer has gone: nobody is left to be told.
+                if context.is_active():
+                    status = self._errors.status_of(error, method)
+            finally:
+                release()
+            _log_call(method, started, status)
+            if status is not None:
+                context.abort_with_status(rpc_status.to_status(status))
+
+        # grpcio looks for this attribute and runs the call there.
+        call.experimental_thread_pool = self._streams  # type: ignore[attr-defined]
+        return call
+
+    def _refusal(self, method: str, error: Exception) -> Behavior:
+        def refuse(_request: object, context: grpc.ServicerContext) -> Iterator[Any]:
+            context.abort_with_status(rpc_status.to_status(self._errors.status_of(error, method)))
+            yield  # makes this a generator, as every answer of a stream is
+
+        return refuse
+
+
+class _Collector:
+    """Takes what generated code would add to a server."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def add_generic_rpc_handlers(self, _handlers: object) -> None:
+        """Ignore them: the same handlers come registered."""
+
+    def add_registered_method_handlers(
+        self, _service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Take the handlers by method name."""
+        self.handlers.update(handlers)
+
+
+def _with_codec(handler: grpc.RpcMethodHandler[Any, Any], codec: Codec | None) -> grpc.RpcMethodHandler[Any, Any]:
+    if codec is None:
+        return handler
+    if handler.stream_stream is None:
+        raise TypeError("only methods with streams both ways have hot messages")
+    return grpc.stream_stream_rpc_method_handler(
+        handler.stream_stream,
+        codec.deserialize_request or handler.request_deserializer,
+        codec.serialize_response or handler.response_serializer,
+    )
+
+
+def _once(action: Callable[[], object]) -> Callable[[], None]:
+    lock = threading.Lock()
+
+    def act() -> None:
+        if lock.acquire(blocking=False):
+            action()
+
+    return act
+
+
+def _log_call(method: str, started: float, status: Status | None) -> None:
+    milliseconds = round((time.monotonic() - started) * 1000, 1)
+    if status is None:
+        _log.debug("call", method=method, milliseconds=milliseconds)
+    else:
+        _log.info("call refused", method=method, milliseconds=milliseconds, error=status.message)
+
+
+def _add_reflection(names: Sequence[str], server: grpc.Server) -> None:
+    servicer = reflection.ReflectionServicer(names)
+    add: Callable[[Any, Any], None] = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+    add(servicer, server)
+    # v1 has the messages of v1alpha under another service name; the library serves v1alpha alone.
+    collected = _Collector()
+    add(servicer, collected)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(REFLECTION_V1, collected.handlers),))

@@ -1,0 +1,72 @@
+"""Settings of a service: defaults < TOML file < environment < flags, typed, checked at the start."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
+
+
+class ServiceSettings(BaseSettings):
+    """What every service of ours can be told."""
+
+    config_variable: ClassVar[str] = ""
+    """The environment variable that names the TOML file."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    allow_insecure: bool = Field(
+        False, description="listen beyond loopback although there is no TLS and no authentication"
+    )
+    data_dir: Path = Field(Path("song-score-data"), description="folder of the embedded database and objects")
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir")
+    migrate: bool = Field(True, description="bring the database's schema up to date at the start")
+    service_token: SecretStr = Field(
+        SecretStr(""), description="shared secret with which Song and Score prove themselves to each other"
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        10.0, description="how long calls under way may go on once the server stops"
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        if url and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("give sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE")
+        return url
+
+    @model_validator(mode="after")
+    def _loopback_or_told(self) -> Self:
+        if self.host != "localhost" and not self.allow_insecure:
+            try:
+                loopback = ipaddress.ip_address(self.host).is_loopback
+            except ValueError:
+                loopback = False
+            if not loopback:
+                raise ValueError(
+                    f"host {self.host} can be reached from other machines, and there is no TLS and no authentication "
+                    "yet: keep to 127.0.0.1, or set allow_insecure on a network you trust"
+                )
+        return self
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources, the strongest first."""
+        del dotenv_settings, file_secret_settings
+        path = os.environ.get(cls.config_variable)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)

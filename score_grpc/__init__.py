@@ -1,0 +1,1 @@
+"""Score: bytes that are always whole."""

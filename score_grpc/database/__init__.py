@@ -1,0 +1,1 @@
+"""The ledger: uploads, parts and objects in SQL."""

@@ -1,0 +1,1 @@
+"""The rules of Score: plain functions on frozen dataclasses, no I/O."""

@@ -1,0 +1,126 @@
+"""The object store behind one small port. One module per store; one contract suite for all of them.
+
+A store collects the parts of an upload in a *staging* and assembles them, whole or not at all, into an object
+under a key. It knows no rule, no upload, no digest of ours: who may, what is right and what is visible is
+decided elsewhere. All methods block, may be called from many threads, and raise the store errors of
+`score_grpc.domain.errors`, never a vendor's.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+PIECE_BYTES = 1024 * 1024
+"""Reads come in pieces of this many bytes, the last one shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """Where one upload's parts are collected. Kept in the ledger as two texts."""
+
+    key: str
+    """Where the object will be, for example `data/<object_id>`."""
+    token: str
+    """The store's own id of the staging."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPart:
+    """A part as the ledger remembers it."""
+
+    part_number: int
+    """From 1."""
+    offset: int
+    """First byte, in bytes from the object's start."""
+    size_bytes: int
+    etag: str
+    """What `PartWriter.commit` returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBytes:
+    """An object in the store."""
+
+    size_bytes: int
+    version: str
+    """The store's mark of exactly these bytes; reads are pinned to it. Empty where a key is never rewritten."""
+
+
+class PartWriter(Protocol):
+    """Takes the bytes of one part, in order. Ends with `commit` or `discard`; used by one thread at a time."""
+
+    def write(self, data: memoryview) -> None:
+        """Take the next bytes; the view is the caller's again afterwards.
+
+        Raises StoreUnavailableError (the part must be written anew), StoreFullError.
+        """
+
+    def commit(self) -> str:
+        """Persist the part, of which every byte was written, and return the store's etag for it.
+
+        Afterwards the part survives the death of this process. Raises StoreUnavailableError, StoreFullError.
+        """
+
+    def discard(self) -> None:
+        """Give the part up and free what it holds. Never raises; after `commit` it does nothing."""
+
+
+class ObjectStore(Protocol):
+    """One object store."""
+
+    is_exclusive: bool
+    """True where one process owns the store (local), false where replicas share it."""
+
+    def begin(self, key: str) -> Staging:
+        """Open a staging for an object under `key`. Raises StoreUnavailableError, StoreFullError."""
+
+    def open_part(self, staging: Staging, part_number: int, offset: int, size_bytes: int) -> PartWriter:
+        """Begin a part: `size_bytes` (at least 1) bytes at `offset` of the object. Writing a part again replaces it.
+
+        Raises StagingLostError, StoreUnavailableError, StoreFullError.
+        """
+
+    def read_staged(self, staging: Staging, offset: int, size_bytes: int) -> Iterator[memoryview] | None:
+        """Read committed bytes back before they are assembled, as `read` does.
+
+        None where this store can't, or where the staging is already assembled.
+        """
+
+    def assemble(self, staging: Staging, parts: Sequence[StagedPart]) -> StoredBytes:
+        """Make the object of exactly these parts, given in order, without gaps; none makes an empty object.
+
+        Durable on return. Repeating it after a crash, when the staging is already assembled, returns the same.
+        Raises PartsLostError naming parts that are gone or differ, StagingLostError, StoreUnavailableError,
+        StoreFullError. On an error nothing is assembled.
+        """
+
+    def reopen(self, staging: Staging, parts: Sequence[StagedPart]) -> tuple[Staging, Sequence[StagedPart]]:
+        """Turn an assembled object back into a staging with these parts, so that some can be replaced.
+
+        No byte passes through this process. The object under the key is gone afterwards. Raises as `assemble`.
+        """
+
+    def abort(self, staging: Staging) -> None:
+        """Free a staging, also one that is gone. An assembled object stays. Raises StoreUnavailableError."""
+
+    def stat(self, key: str) -> StoredBytes | None:
+        """Return what is under the key, None if nothing is. Raises StoreUnavailableError."""
+
+    def read(self, key: str, version: str, offset: int, size_bytes: int) -> Iterator[memoryview]:
+        """Yield exactly these bytes in pieces of PIECE_BYTES, the last one shorter.
+
+        A piece is valid until the next one is taken. Raises StoredBytesCorruptError where the object is gone, has
+        another version or ends early, StoreUnavailableError.
+        """
+
+    def delete(self, key: str) -> None:
+        """Delete what is under the key, if anything is. Raises StoreUnavailableError."""
+
+    def free_bytes(self) -> int | None:
+        """Return how many bytes still fit, None where the store has no such limit."""
+
+    def check(self) -> None:
+        """Raise StoreUnavailableError unless the store can be used now."""
+
+    def close(self) -> None:
+        """Release connections and locks."""

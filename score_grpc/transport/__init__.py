@@ -1,0 +1,1 @@
+"""gRPC servicers of score.v1, one per noun."""

@@ -1,0 +1,1 @@
+"""Song: metadata that is always valid."""

@@ -1,0 +1,1 @@
+"""Studies, types, analyses, entities and the outbox in SQL."""

@@ -1,0 +1,1 @@
+"""gRPC servicers of song.v1, one per noun."""

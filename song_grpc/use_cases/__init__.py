@@ -1,0 +1,1 @@
+"""One file per thing a caller can ask of Song."""
