@@ -1,0 +1,91 @@
+"""Who may do what: one decision, called by every use case. Scope is checked before state."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from score_grpc.domain.errors import AnalysisNotPublishedError, AnalysisNotUnpublishedError, ScopeMissingError
+from score_grpc.domain.registrations import AnalysisState
+
+STUDY_SCOPE_PREFIX = "PROGRAMDATA-"
+SYSTEM_READ, SYSTEM_WRITE = "score.READ", "score.WRITE"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling, with the scopes that count here."""
+
+    name: str
+    scopes: frozenset[str] = frozenset()
+    writes_every_study: bool = False
+    """The development principal of a server without authentication: no system, so the rules of state hold."""
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it has either system scope."""
+        return bool(self.scopes & {SYSTEM_READ, SYSTEM_WRITE})
+
+    def may_write(self, study_id: str) -> bool:
+        """Whether it may write to the study."""
+        granted = {SYSTEM_WRITE, f"{STUDY_SCOPE_PREFIX}{study_id}.WRITE"}
+        return self.writes_every_study or bool(self.scopes & granted)
+
+    def may_read(self, study_id: str) -> bool:
+        """Whether it may read the study's controlled files. WRITE implies READ."""
+        return self.is_system or self.may_write(study_id) or f"{STUDY_SCOPE_PREFIX}{study_id}.READ" in self.scopes
+
+
+class Action(Enum):
+    """What is asked for."""
+
+    UPLOAD = "upload to"
+    """Start an upload, write parts, complete it."""
+    MANAGE_UPLOAD = "see or abort uploads to"
+    READ = "read files of"
+    READ_UNPUBLISHED = "read unpublished files of"
+    """As READ, and while the analysis is UNPUBLISHED to those who may write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a decision depends on."""
+
+    study_id: str
+    analysis_id: str
+    analysis_state: AnalysisState
+    is_open: bool
+
+
+def decide(principal: Principal, action: Action, facts: Facts) -> None:
+    """Return if the principal may; otherwise raise ScopeMissingError or the error of the wrong state."""
+    if action in {Action.UPLOAD, Action.MANAGE_UPLOAD}:
+        _require(principal.may_write(facts.study_id), principal, action, facts, "WRITE")
+        if action is Action.UPLOAD and facts.analysis_state is not AnalysisState.UNPUBLISHED:
+            raise AnalysisNotUnpublishedError(
+                f"analysis {facts.analysis_id} is {facts.analysis_state.value}: only UNPUBLISHED analyses take uploads",
+                analysis_id=facts.analysis_id,
+                analysis_state=facts.analysis_state.value,
+            )
+        return
+    _require(facts.is_open or principal.may_read(facts.study_id), principal, action, facts, "READ")
+    if facts.analysis_state is AnalysisState.PUBLISHED or principal.is_system:
+        return
+    if facts.analysis_state is AnalysisState.UNPUBLISHED and action is Action.READ_UNPUBLISHED:
+        _require(principal.may_write(facts.study_id), principal, action, facts, "WRITE")
+        return
+    if facts.analysis_state is AnalysisState.UNPUBLISHED:
+        remedy = "publish it first, or ask for unpublished files too if you may write to the study"
+    else:
+        remedy = "it was withdrawn for good"
+    raise AnalysisNotPublishedError(
+        f"analysis {facts.analysis_id} is {facts.analysis_state.value}, its files can't be downloaded: {remedy}",
+        analysis_id=facts.analysis_id,
+        analysis_state=facts.analysis_state.value,
+    )
+
+
+def _require(allowed: bool, principal: Principal, action: Action, facts: Facts, kind: str) -> None:  # noqa: FBT001 - the condition
+    if not allowed:
+        scope = f"{STUDY_SCOPE_PREFIX}{facts.study_id}.{kind}"
+        raise ScopeMissingError(
+            f"{principal.name} may not {action.value} study {facts.study_id}: scope {scope} is missing", scope=scope
+        )

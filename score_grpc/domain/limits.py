@@ -1,0 +1,51 @@
+"""Every limit of Score. One table in the documentation lists them; a setting can change those marked so."""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+CHUNK_MAX_BYTES: Final = 2 * MIB
+"""Data of one UploadChunk; a larger one is refused."""
+READ_CHUNK_BYTES: Final = MIB
+"""Data of one ReadData."""
+MESSAGE_MAX_BYTES: Final = 4 * MIB
+"""One gRPC message, the default of most clients."""
+
+PART_DEFAULT_BYTES: Final = 16 * MIB
+PART_MIN_BYTES: Final = 5 * MIB
+PART_MAX_BYTES: Final = 2047 * MIB
+PARTS_MAX: Final = 10_000
+"""As S3's."""
+OBJECT_MAX_BYTES: Final = 5 * 1024 * GIB
+
+STREAMS_PER_UPLOAD: Final = 16
+BAD_CHUNKS_IN_A_ROW: Final = 3
+"""Then the stream ends with CHUNK_CORRUPT."""
+FAILED_WRITES_OF_A_PART: Final = 3
+"""Then the stream ends with STORE_UNAVAILABLE."""
+
+PAGE_PARTS_DEFAULT: Final = 1000
+PAGE_PARTS_MAX: Final = 10_000
+BATCH_OBJECTS_MAX: Final = 500
+
+SONG_CACHE_SECONDS: Final = 30.0
+"""How long Song's word about a file is taken as news by reads."""
+SONG_CACHE_MISSING_SECONDS: Final = 5.0
+SONG_CACHE_ENTRIES: Final = 10_000
+SONG_DEADLINE_SECONDS: Final = 5.0
+DECISION_GRACE_SECONDS: Final = 300.0
+"""How long a stream may go on by an old decision while Song can't be asked."""
+
+COMPLETION_WAIT_SECONDS: Final = 2.0
+"""How long CompleteUpload waits for the work it started."""
+COMPLETION_WAITERS: Final = 4
+"""How many calls may wait so; the others are answered at once."""
+COMPLETIONS_AT_ONCE: Final = 4
+LEASE_SECONDS: Final = 30.0
+LEASE_RENEWAL_SECONDS: Final = 10.0
+SWEEP_PERIOD_SECONDS: Final = 5.0
+"""How often completions that nobody works on are looked for."""
+HASHED_UPLOADS: Final = 1000
+"""How many uploads' hash states are kept in memory; those not kept are hashed again from the start."""

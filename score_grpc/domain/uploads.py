@@ -1,0 +1,89 @@
+"""An upload: its states, its parts, why it failed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from score_grpc.domain.errors import UploadAbortedError, UploadNotOpenError
+from score_grpc.domain.parts import PartPlan
+
+
+class UploadState(Enum):
+    """OPEN → COMPLETING → COMPLETED; COMPLETING → OPEN with a failure; OPEN or COMPLETING → ABORTED."""
+
+    OPEN = "OPEN"
+    COMPLETING = "COMPLETING"
+    COMPLETED = "COMPLETED"
+    ABORTED = "ABORTED"
+
+
+LIVE = (UploadState.OPEN, UploadState.COMPLETING)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFailure:
+    """Why a completion led back to OPEN."""
+
+    reason: str
+    """Name in the contract's ErrorReason."""
+    message: str
+    computed_md5: str = ""
+    """For OBJECT_DIGEST_MISMATCH alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One attempt to give an object its bytes, as the ledger has it."""
+
+    upload_id: str
+    object_id: str
+    study_id: str
+    analysis_id: str
+    file_name: str
+    state: UploadState
+    size_bytes: int
+    expected_md5: str
+    part_size_bytes: int
+    staging_key: str
+    """Where the object will be in the store."""
+    staging_token: str
+    """The store's own id of the staging."""
+    persisted_part_total: int
+    persisted_size_bytes: int
+    hashed_size_bytes: int
+    last_failure: UploadFailure | None
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def plan(self) -> PartPlan:
+        """How its bytes are cut."""
+        return PartPlan(self.size_bytes, self.part_size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPart:
+    """A persisted part."""
+
+    part_number: int
+    size_bytes: int
+    xxh3_128: str
+    """32 lower-case hexadecimal digits."""
+    store_etag: str
+
+
+def require_open(upload: Upload) -> None:
+    """Raise unless the upload takes chunks."""
+    if upload.state is UploadState.ABORTED:
+        raise UploadAbortedError(
+            f"upload {upload.upload_id} of {upload.file_name} was aborted and its parts are gone: start a new one",
+            upload_id=upload.upload_id,
+            object_id=upload.object_id,
+        )
+    if upload.state is not UploadState.OPEN:
+        raise UploadNotOpenError(
+            f"upload {upload.upload_id} of {upload.file_name} is {upload.state.value}: "
+            "it takes chunks, and can be aborted, only before it is complete",
+            upload_id=upload.upload_id,
+            state=upload.state.value,
+        )
