@@ -1,0 +1,135 @@
+"""How calls reach a service: channels, the token, deadlines and repetition. Both clients stand on this."""
+
+from __future__ import annotations  # grpc's classes are generic in its types only
+
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+
+from song_score_client.errors import ServiceError, from_rpc_error
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+KEEPALIVE_SECONDS = 30
+MAX_RECEIVE_BYTES = 17 * 1024 * 1024
+DEADLINE_SECONDS = 30.0
+_RECONNECT_MILLISECONDS = (100, 5000)
+_LOOPBACK = ("localhost:", "127.", "[::1]:")
+
+CallMetadata = tuple[tuple[str, str], ...]
+Request = TypeVar("Request", bound="Message")
+Response = TypeVar("Response")
+Stub = TypeVar("Stub")
+
+
+def open_channel(address: str) -> grpc.Channel:
+    """Open a channel with a TCP connection of its own to `host:port`; it connects, and reconnects, by itself."""
+    return grpc.insecure_channel(
+        address,
+        options=[
+            ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
+            ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
+            # Channels with equal options would share one connection: one flow-control window, one poller.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MILLISECONDS[0]),
+            ("grpc.max_reconnect_backoff_ms", _RECONNECT_MILLISECONDS[1]),
+            # A proxy named in the environment does not lead back to this machine.
+            ("grpc.enable_http_proxy", 0 if address.startswith(_LOOPBACK) else 1),
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to repeat a call that failed for a passing cause, and when to give up."""
+
+    max_tries: int = 10
+    """Tries without progress, the first included; 1 means: never repeat."""
+    first_delay_seconds: float = 0.1
+    """Doubled from one failure to the next. Where the service names a delay, that one is doubled instead."""
+    max_delay_seconds: float = 30.0
+    """No delay is longer, unless the service asks for it."""
+
+    def delay_seconds(self, failures: int, error: ServiceError) -> float | None:
+        """How long to wait after so many failures in a row (from 1) before the next try; None means: give up."""
+        if failures >= self.max_tries or not error.is_transient:
+            return None
+        asked = error.retry_after_seconds
+        first = self.first_delay_seconds if asked is None else asked
+        delay = min(first * 2.0 ** (failures - 1), max(first, self.max_delay_seconds))
+        # Many clients fail at the same moment: they must not come back at the same moment. Never before the
+        # time the service asked for.
+        low, high = (0.5, 1.0) if asked is None else (1.0, 1.2)
+        return delay * random.uniform(low, high)  # noqa: S311 - spreads load, guards nothing
+
+
+RetryListener = Callable[[ServiceError, int, float], None]
+"""Called before each repetition with the error, the failures so far and the delay in seconds."""
+
+
+@dataclass(slots=True)
+class Connection:
+    """Calls to one service. May be used by many threads, and by both sides of a fork."""
+
+    service: str
+    """`song` or `score`: for messages."""
+    address: str
+    """`host:port`"""
+    token: str | None = field(default=None, repr=False)
+    """Bearer token, sent with every call. Never printed."""
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    on_retry: RetryListener | None = field(default=None, repr=False)
+    # A child process must neither use nor collect its parent's channel, so entries are never replaced.
+    _channels: dict[int, grpc.Channel] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """The channel of this process, opened on first use. Streams may use it too."""
+        process = os.getpid()
+        if process not in self._channels:
+            opened = open_channel(self.address)
+            if self._channels.setdefault(process, opened) is not opened:
+                opened.close()  # another thread was faster
+        return self._channels[process]
+
+    @property
+    def metadata(self) -> CallMetadata:
+        """What every call carries."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    def call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Response:
+        """Call a method of `channel`, again where the failure is transient, and return its response.
+
+        The method must be one that may be repeated. Each try has the whole deadline. Raises ServiceError.
+        """
+        failures = 0
+        while True:
+            try:
+                return method(request, timeout=deadline_seconds, metadata=self.metadata)
+            except grpc.RpcError as raised:
+                error = from_rpc_error(raised, self.service, self.address)
+            failures += 1
+            delay = self.retry.delay_seconds(failures, error)
+            if delay is None:
+                raise error
+            if self.on_retry is not None:
+                self.on_retry(error, failures, delay)
+            time.sleep(delay)
+
+    def close(self) -> None:
+        """Close this process' channel; calls under way fail."""
+        channel = self._channels.pop(os.getpid(), None)
+        if channel is not None:
+            channel.close()

@@ -1,0 +1,456 @@
+"""Everything the SDK raises on purpose. Catch a class, or a parent; never match on messages.
+
+ClientError
+├── ConfigurationError                     a setting is missing or can't be read
+├── LocalFileError                         a file on this machine is absent, unreadable or not the one meant
+└── ServiceError                           a call failed: reason, code, message, metadata, violations
+    ├── NotFoundError                      nothing there, or not for this caller
+    │   ├── StudyIdDoesNotExistError · AnalysisTypeNotFoundError · AnalysisIdNotFoundError
+    │   └── ObjectNotRegisteredError · ObjectNotFoundError · UploadNotFoundError · UploadAbortedError
+    ├── InvalidRequestError                fix the request
+    │   ├── SchemaViolationError · PayloadParsingError · MalformedJsonSchemaError · MalformedParameterError
+    │   ├── StudyIdMismatchError · IllegalAnalysisTypeNameError · RequestIdReusedError
+    │   ├── DonorIdIsCorruptedError · SpecimenIdIsCorruptedError · SampleIdIsCorruptedError
+    │   └── FieldInvalidError · PageTokenInvalidError · RangeInvalidError · ChunkOutOfOrderError
+    ├── StateConflictError                 change the state of things first
+    │   ├── StudyAlreadyExistsError · InfoAlreadyExistsError · AnalysisTypeIncorrectVersionError
+    │   ├── SuppressedStateTransitionError · MissingStorageObjectsError
+    │   ├── MismatchingDonorDataError · MismatchingSpecimenDataError · MismatchingSampleDataError
+    │   ├── SpecimenToDonorIdMismatchError · SampleToSpecimenIdMismatchError
+    │   ├── ObjectExistsError · UploadNotOpenError · PartsMissingError · PartTakenOverError
+    │   └── GenerationChangedError · AnalysisNotUnpublishedError · AnalysisNotPublishedError
+    ├── IntegrityError                     the bytes are not the ones registered, sent or stored
+    │   ├── MismatchingStorageObjectSizesError · MismatchingStorageObjectChecksumsError
+    │   ├── SizeNotRegisteredError · Md5NotRegisteredError · ObjectDigestMismatchError
+    │   └── ChunkCorruptError · StoredBytesCorruptError · AnalysisMissingFilesError
+    ├── AccessError                        another token, or another scope
+    │   └── TokenInvalidError · ScopeMissingError
+    ├── UnavailableError                   not now: later, or once something is running again
+    │   ├── UnreachableError               nothing answers at the address; never sent by a service
+    │   ├── DeadlineExceededError          no answer in time; never sent by a service
+    │   ├── ServiceUnavailableError · StorageServiceError · GatewayIsDownError · GatewayTimedOutError
+    │   ├── SongUnavailableError · StoreUnavailableError · LedgerUnavailableError · DrainingError
+    │   └── TooManyStreamsError · StoreFullError
+    ├── UnimplementedError                 this server does not offer the method; never sent by a service
+    └── UnknownError                       a defect of the service: its log has the details
+"""
+
+from __future__ import annotations  # grpc's classes are generic in its types only
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import grpc
+
+if TYPE_CHECKING:
+    from google.rpc.status_pb2 import Status
+
+Violation = tuple[str, str]
+"""(field or JSON Pointer, what is wrong)"""
+
+
+class ClientError(Exception):
+    """Base of all."""
+
+
+class ConfigurationError(ClientError):
+    """A setting is missing, unknown or can't be read; the message says which and where to set it."""
+
+
+class LocalFileError(ClientError):
+    """A file on this machine is absent, can't be read or written, or is not the one that was registered."""
+
+
+class ServiceError(ClientError):
+    """A call failed. The class tells why; a reason this SDK does not know yet gets the parent of its code."""
+
+    reasons: ClassVar[dict[str, type[ServiceError]]] = {}
+    """The one class of each reason of song.v1 and score.v1."""
+
+    def __init_subclass__(cls, reason: str | None = None) -> None:
+        """Register the class for a reason of the contract, where it has one."""
+        if reason is not None and cls.reasons.setdefault(reason, cls) is not cls:
+            raise TypeError(f"{reason} has a class already: {cls.reasons[reason].__name__}")
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        service: str,
+        code: grpc.StatusCode,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[Violation] = (),
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.service = service
+        """`song` or `score`."""
+        self.code = code
+        self.reason = reason
+        """Name in the contract's ErrorReason, without the prefix; empty where no service spoke."""
+        self.metadata = dict(metadata or {})
+        """Facts for programs; the contract names the keys."""
+        self.violations = list(violations)
+        """The first 20 at most; `metadata["violation_count"]` says how many there are."""
+        self.retry_after_seconds = retry_after_seconds
+        """How long the service asks to wait before the call is repeated; None where it did not ask."""
+
+    @property
+    def is_transient(self) -> bool:
+        """True when the same call may succeed later, with nothing changed."""
+        return self.retry_after_seconds is not None or self.code is grpc.StatusCode.UNAVAILABLE
+
+
+class NotFoundError(ServiceError):
+    """Nothing there, or not for this caller."""
+
+
+class StudyIdDoesNotExistError(NotFoundError, reason="STUDY_ID_DOES_NOT_EXIST"):
+    """No such study; ids are case-sensitive."""
+
+
+class AnalysisTypeNotFoundError(NotFoundError, reason="ANALYSIS_TYPE_NOT_FOUND"):
+    """No such analysis type, or no such version of it (`metadata["latest"]`)."""
+
+
+class AnalysisIdNotFoundError(NotFoundError, reason="ANALYSIS_ID_NOT_FOUND"):
+    """No such analysis in the study, or not for this caller."""
+
+
+class ObjectNotRegisteredError(NotFoundError, reason="OBJECT_NOT_REGISTERED"):
+    """Song knows no such object id: submit the analysis first."""
+
+
+class ObjectNotFoundError(NotFoundError, reason="OBJECT_NOT_FOUND"):
+    """Nothing visible under this id (yet)."""
+
+
+class UploadNotFoundError(NotFoundError, reason="UPLOAD_NOT_FOUND"):
+    """No such upload: start again."""
+
+
+class UploadAbortedError(NotFoundError, reason="UPLOAD_ABORTED"):
+    """The upload was aborted, its parts are gone: start again."""
+
+
+class InvalidRequestError(ServiceError):
+    """The request itself is wrong."""
+
+
+class SchemaViolationError(InvalidRequestError, reason="SCHEMA_VIOLATION"):
+    """A document breaks its schema; `violations` has the first places, ValidateAnalysis returns all."""
+
+
+class PayloadParsingError(InvalidRequestError, reason="PAYLOAD_PARSING"):
+    """The text is not a JSON object."""
+
+
+class MalformedJsonSchemaError(InvalidRequestError, reason="MALFORMED_JSON_SCHEMA"):
+    """The schema of an analysis type does not compile."""
+
+
+class MalformedParameterError(InvalidRequestError, reason="MALFORMED_PARAMETER"):
+    """A field of a request to Song is missing or out of its bounds."""
+
+
+class StudyIdMismatchError(InvalidRequestError, reason="STUDY_ID_MISMATCH"):
+    """The payload names another study than the request."""
+
+
+class IllegalAnalysisTypeNameError(InvalidRequestError, reason="ILLEGAL_ANALYSIS_TYPE_NAME"):
+    """The name of the analysis type is reserved."""
+
+
+class RequestIdReusedError(InvalidRequestError, reason="REQUEST_ID_REUSED"):
+    """The request id came before with other content."""
+
+
+class DonorIdIsCorruptedError(InvalidRequestError, reason="DONOR_ID_IS_CORRUPTED"):
+    """The payload's donorId is not the one its submitter id resolves to."""
+
+
+class SpecimenIdIsCorruptedError(InvalidRequestError, reason="SPECIMEN_ID_IS_CORRUPTED"):
+    """The payload's specimenId is not the one its submitter id resolves to."""
+
+
+class SampleIdIsCorruptedError(InvalidRequestError, reason="SAMPLE_ID_IS_CORRUPTED"):
+    """The payload's sampleId is not the one its submitter id resolves to."""
+
+
+class FieldInvalidError(InvalidRequestError, reason="FIELD_INVALID"):
+    """A field of a request to Score is missing or out of its bounds."""
+
+
+class PageTokenInvalidError(InvalidRequestError, reason="PAGE_TOKEN_INVALID"):
+    """The page token is not one of this method's."""
+
+
+class RangeInvalidError(InvalidRequestError, reason="RANGE_INVALID"):
+    """The range does not lie in the object (`metadata["size_bytes"]`)."""
+
+
+class ChunkOutOfOrderError(InvalidRequestError, reason="CHUNK_OUT_OF_ORDER"):
+    """A chunk does not follow the one before (`metadata["expected_offset"]`)."""
+
+
+class StateConflictError(ServiceError):
+    """The state of things forbids it: change that first."""
+
+
+class StudyAlreadyExistsError(StateConflictError, reason="STUDY_ALREADY_EXISTS"):
+    """The study id is taken."""
+
+
+class InfoAlreadyExistsError(StateConflictError, reason="INFO_ALREADY_EXISTS"):
+    """The study has a file with the same MD5."""
+
+
+class AnalysisTypeIncorrectVersionError(StateConflictError, reason="ANALYSIS_TYPE_INCORRECT_VERSION"):
+    """The version of the analysis type is not the latest."""
+
+
+class SuppressedStateTransitionError(StateConflictError, reason="SUPPRESSED_STATE_TRANSITION"):
+    """The analysis is SUPPRESSED and stays so."""
+
+
+class MissingStorageObjectsError(StateConflictError, reason="MISSING_STORAGE_OBJECTS"):
+    """Score does not hold these files yet (`metadata["object_ids"]`): upload them."""
+
+
+class MismatchingDonorDataError(StateConflictError, reason="MISMATCHING_DONOR_DATA"):
+    """The donor is known with other data."""
+
+
+class MismatchingSpecimenDataError(StateConflictError, reason="MISMATCHING_SPECIMEN_DATA"):
+    """The specimen is known with other data."""
+
+
+class MismatchingSampleDataError(StateConflictError, reason="MISMATCHING_SAMPLE_DATA"):
+    """The sample is known with other data."""
+
+
+class SpecimenToDonorIdMismatchError(StateConflictError, reason="SPECIMEN_TO_DONOR_ID_MISMATCH"):
+    """The specimen is known as another donor's."""
+
+
+class SampleToSpecimenIdMismatchError(StateConflictError, reason="SAMPLE_TO_SPECIMEN_ID_MISMATCH"):
+    """The sample is known as another specimen's."""
+
+
+class ObjectExistsError(StateConflictError, reason="OBJECT_EXISTS"):
+    """Other bytes are stored under this id."""
+
+
+class UploadNotOpenError(StateConflictError, reason="UPLOAD_NOT_OPEN"):
+    """The upload takes no chunks in its state, or can't be aborted any more."""
+
+
+class PartsMissingError(StateConflictError, reason="PARTS_MISSING"):
+    """Not all parts are persisted (`metadata["part_numbers"]`)."""
+
+
+class PartTakenOverError(StateConflictError, reason="PART_TAKEN_OVER"):
+    """A newer stream writes this part."""
+
+
+class GenerationChangedError(StateConflictError, reason="GENERATION_CHANGED"):
+    """The generation asked for was replaced."""
+
+
+class AnalysisNotUnpublishedError(StateConflictError, reason="ANALYSIS_NOT_UNPUBLISHED"):
+    """Uploads need an UNPUBLISHED analysis."""
+
+
+class AnalysisNotPublishedError(StateConflictError, reason="ANALYSIS_NOT_PUBLISHED"):
+    """Downloads need a PUBLISHED analysis."""
+
+
+class IntegrityError(ServiceError):
+    """The bytes are not the ones that were registered, sent or stored."""
+
+
+class MismatchingStorageObjectSizesError(IntegrityError, reason="MISMATCHING_STORAGE_OBJECT_SIZES"):
+    """Score holds objects of other sizes (`metadata["object_ids"]`)."""
+
+
+class MismatchingStorageObjectChecksumsError(IntegrityError, reason="MISMATCHING_STORAGE_OBJECT_CHECKSUMS"):
+    """Score holds objects with other MD5s (`metadata["object_ids"]`)."""
+
+
+class SizeNotRegisteredError(IntegrityError, reason="SIZE_NOT_REGISTERED"):
+    """The size is not the one registered in Song (`metadata["registered"]`)."""
+
+
+class Md5NotRegisteredError(IntegrityError, reason="MD5_NOT_REGISTERED"):
+    """The MD5 is not the one registered in Song (`metadata["registered"]`)."""
+
+
+class ObjectDigestMismatchError(IntegrityError, reason="OBJECT_DIGEST_MISMATCH"):
+    """The persisted parts' MD5 is not the registered one."""
+
+
+class ChunkCorruptError(IntegrityError, reason="CHUNK_CORRUPT"):
+    """Chunks did not match their xxh3_64, several times in a row."""
+
+
+class StoredBytesCorruptError(IntegrityError, reason="STORED_BYTES_CORRUPT"):
+    """The store returned other bytes than it was given."""
+
+
+class AnalysisMissingFilesError(IntegrityError, reason="ANALYSIS_MISSING_FILES"):
+    """The stored analysis has no file: Song's database was damaged."""
+
+
+class AccessError(ServiceError):
+    """The caller may not."""
+
+
+class TokenInvalidError(AccessError, reason="TOKEN_INVALID"):
+    """The access token is not one this server accepts."""
+
+
+class ScopeMissingError(AccessError, reason="SCOPE_MISSING"):
+    """The caller lacks a scope (`metadata["scope"]`)."""
+
+
+class UnavailableError(ServiceError):
+    """The service can't do it now."""
+
+
+class UnreachableError(UnavailableError):
+    """Nothing answers at the address."""
+
+
+class DeadlineExceededError(UnavailableError):
+    """The service did not answer in time; whether it acted is unknown, calls of this SDK may be repeated."""
+
+
+class ServiceUnavailableError(UnavailableError, reason="SERVICE_UNAVAILABLE"):
+    """Song's database can't be reached, or Song is shutting down."""
+
+
+class StorageServiceError(UnavailableError, reason="STORAGE_SERVICE_ERROR"):
+    """Score gave Song an answer it can't use."""
+
+
+class GatewayIsDownError(UnavailableError, reason="GATEWAY_IS_DOWN"):
+    """Song can't reach Score."""
+
+
+class GatewayTimedOutError(UnavailableError, reason="GATEWAY_TIMED_OUT"):
+    """Score did not answer Song in time."""
+
+
+class SongUnavailableError(UnavailableError, reason="SONG_UNAVAILABLE"):
+    """Score can't reach Song."""
+
+
+class StoreUnavailableError(UnavailableError, reason="STORE_UNAVAILABLE"):
+    """Score's object store does not answer."""
+
+
+class LedgerUnavailableError(UnavailableError, reason="LEDGER_UNAVAILABLE"):
+    """Score's database can't be reached."""
+
+
+class DrainingError(UnavailableError, reason="DRAINING"):
+    """This server is shutting down."""
+
+
+class TooManyStreamsError(UnavailableError, reason="TOO_MANY_STREAMS"):
+    """Every stream the server or the upload admits is taken."""
+
+
+class StoreFullError(UnavailableError, reason="STORE_FULL"):
+    """No space left in Score's store; persisted parts are kept."""
+
+
+class UnimplementedError(ServiceError):
+    """The server at the address does not offer this method."""
+
+
+class UnknownError(ServiceError, reason="UNKNOWN_ERROR"):
+    """A defect of the service; the message has an id under which its log holds the details."""
+
+
+_PARENTS: Mapping[grpc.StatusCode, type[ServiceError]] = {
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
+    grpc.StatusCode.ALREADY_EXISTS: StateConflictError,
+    grpc.StatusCode.FAILED_PRECONDITION: StateConflictError,
+    grpc.StatusCode.ABORTED: StateConflictError,
+    grpc.StatusCode.DATA_LOSS: IntegrityError,
+    grpc.StatusCode.UNAUTHENTICATED: AccessError,
+    grpc.StatusCode.PERMISSION_DENIED: AccessError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: UnavailableError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
+    grpc.StatusCode.INTERNAL: UnknownError,
+    grpc.StatusCode.UNKNOWN: UnknownError,
+}
+
+
+def from_rpc_error(error: grpc.RpcError, service: str, address: str) -> ServiceError:
+    """Turn what grpc raises into the error of its reason.
+
+    `service` is `song` or `score`; it and the address go into the message where no service spoke.
+    """
+    if not isinstance(error, grpc.Call):
+        return UnknownError(str(error), service=service, code=grpc.StatusCode.UNKNOWN)
+    status = _status_of(error)
+    if status is None:
+        return _from_transport(error.code(), error.details() or "", service, address)
+    return _from_status(error.code(), status, service)
+
+
+def _status_of(call: grpc.Call) -> Status | None:
+    from google.rpc.status_pb2 import Status  # noqa: PLC0415 - a call that succeeds needs no decoder
+
+    for key, value in call.trailing_metadata() or ():
+        # Not by grpc_status: it refuses a status whose text differs from the call's, proxies do that.
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return Status.FromString(value)
+    return None
+
+
+def _from_status(code: grpc.StatusCode, status: Status, service: str) -> ServiceError:
+    from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo  # noqa: PLC0415 - as above
+
+    info, bad_request, retry = ErrorInfo(), BadRequest(), RetryInfo()
+    retry_after_seconds = None
+    for detail in status.details:
+        if detail.Unpack(retry):
+            retry_after_seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        else:
+            _ = detail.Unpack(info) or detail.Unpack(bad_request)
+    kind = ServiceError.reasons.get(info.reason) or _PARENTS.get(code, ServiceError)
+    return kind(
+        status.message,
+        service=info.domain or service,
+        code=code,
+        reason=info.reason,
+        metadata=info.metadata,
+        violations=[(violation.field, violation.description) for violation in bad_request.field_violations],
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+def _from_transport(code: grpc.StatusCode, details: str, service: str, address: str) -> ServiceError:
+    name = service.capitalize()
+    if code is grpc.StatusCode.UNAVAILABLE:
+        text = (
+            f"{name} can't be reached at {address}: is it running? "
+            f"Start it with `song-score serve`, or name another address ({service.upper()}_URL)"
+        )
+        return UnreachableError(text, service=service, code=code, metadata={"details": details})
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        text = f"{name} at {address} did not answer in time"
+        return DeadlineExceededError(text, service=service, code=code)
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        text = f"the server at {address} does not offer this method: is it {name}, and is it recent enough?"
+        return UnimplementedError(text, service=service, code=code)
+    kind = _PARENTS.get(code, ServiceError)
+    return kind(f"{name} at {address}: {details or code.name}", service=service, code=code)

@@ -1,0 +1,153 @@
+"""Score's unary methods: uploads by id, objects, chunk manifests. Bytes move in `transfer`, over the same channels."""
+
+from __future__ import annotations  # grpc's classes are generic in its types only
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from types import TracebackType
+from typing import Self
+
+import grpc
+from score.v1.download_service_pb2 import GetChunkManifestRequest, GetChunkManifestResponse
+from score.v1.download_service_pb2_grpc import DownloadServiceStub
+from score.v1.object_service_pb2 import BatchGetObjectsRequest, BatchGetObjectsResponse, GetObjectRequest
+from score.v1.object_service_pb2_grpc import ObjectServiceStub
+from score.v1.stored_object_pb2 import StoredObject
+from score.v1.upload_pb2 import Upload, UploadPart
+from score.v1.upload_service_pb2 import (
+    AbortUploadRequest,
+    CompleteUploadRequest,
+    CompleteUploadResponse,
+    GetUploadRequest,
+    GetUploadResponse,
+    StartUploadRequest,
+    StartUploadResponse,
+)
+from score.v1.upload_service_pb2_grpc import UploadServiceStub
+
+from song_score_client.connection import Connection
+
+START_DEADLINE_SECONDS = 60.0
+MAX_PARTS = 10_000
+MAX_BATCH = 500
+
+
+class ScoreClient:
+    """Score, blocking. Every method may be repeated, is repeated while the failure is transient, raises ServiceError.
+
+    Results are the contract's own messages: their documentation is that of `score.v1`.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @classmethod
+    def open(cls, address: str, token: str | None = None) -> ScoreClient:
+        """Make a client of the Score at `host:port`; it connects on the first call."""
+        return cls(Connection("score", address, token))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; calls under way fail."""
+        self.connection.close()
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """This process' channel, for streams; they need `connection.metadata` with them."""
+        return self.connection.channel
+
+    def start_upload(
+        self,
+        object_id: str,
+        *,
+        size_bytes: int | None = None,
+        expected_md5: str = "",
+        part_size_hint_bytes: int = 0,
+    ) -> StartUploadResponse:
+        """Start an upload, join the live one, or find the bytes stored already."""
+        request = StartUploadRequest(
+            object_id=object_id,
+            size_bytes=size_bytes,
+            expected_md5=expected_md5,
+            part_size_hint_bytes=part_size_hint_bytes,
+        )
+        return self.connection.call(self._uploads.StartUpload, request, deadline_seconds=START_DEADLINE_SECONDS)
+
+    def get_upload(self, upload_id: str) -> GetUploadResponse:
+        """Return the upload and, once it is COMPLETED, its object. For its parts see `list_upload_parts`."""
+        return self.connection.call(self._uploads.GetUpload, GetUploadRequest(upload_id=upload_id, page_size=1))
+
+    def list_upload_parts(self, upload_id: str) -> Iterator[UploadPart]:
+        """Yield the persisted parts, by part number."""
+        request = GetUploadRequest(upload_id=upload_id, page_size=MAX_PARTS)
+        while True:
+            page = self.connection.call(self._uploads.GetUpload, request)
+            yield from page.parts
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def complete_upload(self, upload_id: str) -> CompleteUploadResponse:
+        """Ask for the object to become visible; answers within some 2 s, then `get_upload` tells how it goes."""
+        return self.connection.call(self._uploads.CompleteUpload, CompleteUploadRequest(upload_id=upload_id))
+
+    def abort_upload(self, upload_id: str) -> Upload:
+        """Give an upload up and free what it holds."""
+        return self.connection.call(self._uploads.AbortUpload, AbortUploadRequest(upload_id=upload_id)).upload
+
+    def get_object(self, object_id: str, *, allow_unpublished: bool = False) -> StoredObject:
+        """Return one visible object."""
+        request = GetObjectRequest(object_id=object_id, allow_unpublished=allow_unpublished)
+        return self.connection.call(self._objects.GetObject, request).stored_object
+
+    def batch_get_objects(
+        self, object_ids: Iterable[str], *, allow_unpublished: bool = False
+    ) -> BatchGetObjectsResponse:
+        """Return the objects in the order asked, and the ids that hold none. Any number: asks in batches of 500."""
+        everything = BatchGetObjectsResponse()
+        for batch in _batches(object_ids):
+            request = BatchGetObjectsRequest(object_ids=batch, allow_unpublished=allow_unpublished)
+            everything.MergeFrom(self.connection.call(self._objects.BatchGetObjects, request))
+        return everything
+
+    def get_chunk_manifest(
+        self, object_id: str, *, generation: int = 0, allow_unpublished: bool = False
+    ) -> GetChunkManifestResponse:
+        """Return the object and all its parts, those of one generation: 0 means the current one."""
+        request = GetChunkManifestRequest(
+            object_id=object_id, generation=generation, allow_unpublished=allow_unpublished, page_size=MAX_PARTS
+        )
+        manifest = self.connection.call(self._downloads.GetChunkManifest, request)
+        # Later pages must not be of bytes that came to replace these.
+        request.generation = manifest.stored_object.generation
+        while manifest.next_page_token:
+            request.page_token = manifest.next_page_token
+            page = self.connection.call(self._downloads.GetChunkManifest, request)
+            manifest.parts.extend(page.parts)
+            manifest.next_page_token = page.next_page_token
+        return manifest
+
+    @property
+    def _uploads(self) -> UploadServiceStub:
+        return UploadServiceStub(self.channel)
+
+    @property
+    def _objects(self) -> ObjectServiceStub:
+        return ObjectServiceStub(self.channel)
+
+    @property
+    def _downloads(self) -> DownloadServiceStub:
+        return DownloadServiceStub(self.channel)
+
+
+def _batches(object_ids: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(object_ids)
+    while batch := list(islice(rest, MAX_BATCH)):
+        yield batch
