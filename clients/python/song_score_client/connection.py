@@ -5,27 +5,42 @@ from __future__ import annotations  # grpc's classes are generic in its types on
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
+from google.protobuf.wrappers_pb2 import StringValue, UInt32Value
 
 from song_score_client.errors import ServiceError, from_rpc_error
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
 
 KEEPALIVE_SECONDS = 30
 MAX_RECEIVE_BYTES = 17 * 1024 * 1024
 DEADLINE_SECONDS = 30.0
+PING_DEADLINE_SECONDS = 5.0
+_SERVING = 1
 _RECONNECT_MILLISECONDS = (100, 5000)
 _LOOPBACK = ("localhost:", "127.", "[::1]:")
 
 CallMetadata = tuple[tuple[str, str], ...]
-Request = TypeVar("Request", bound="Message")
+Request = TypeVar("Request")
 Response = TypeVar("Response")
-Stub = TypeVar("Stub")
+
+
+class PageRequest(Protocol):
+    """A request of a method that answers in pages."""
+
+    page_token: str
+
+
+class Page(Protocol):
+    """A page; its token is empty on the last one."""
+
+    next_page_token: str
+
+
+PageRequestType = TypeVar("PageRequestType", bound=PageRequest)
+PageType = TypeVar("PageType", bound=Page)
 
 
 def open_channel(address: str) -> grpc.Channel:
@@ -127,6 +142,32 @@ class Connection:
             if self.on_retry is not None:
                 self.on_retry(error, failures, delay)
             time.sleep(delay)
+
+    def pages(
+        self, method: grpc.UnaryUnaryMultiCallable[PageRequestType, PageType], request: PageRequestType
+    ) -> Iterator[PageType]:
+        """Yield the pages from that of the request to the last. Its `page_token` is changed on the way."""
+        while True:
+            page = self.call(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def is_serving(self, service_name: str, *, deadline_seconds: float = PING_DEADLINE_SECONDS) -> bool:
+        """Ask once for the health of, for example, `song.v1.StudyService`. False also where nothing answers."""
+        # HealthCheckRequest and -Response have one field each, a string and an enum: on the wire they are
+        # these wrappers, and the plain install does without the health package.
+        check = self.channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=StringValue.SerializeToString,
+            response_deserializer=UInt32Value.FromString,
+        )
+        try:
+            answer = check(StringValue(value=service_name), timeout=deadline_seconds, metadata=self.metadata)
+        except grpc.RpcError:
+            return False
+        return answer.value == _SERVING
 
     def close(self) -> None:
         """Close this process' channel; calls under way fail."""

@@ -46,6 +46,10 @@ class ScoreClient:
         """Make a client of the Score at `host:port`; it connects on the first call."""
         return cls(Connection("score", address, token))
 
+    def is_serving(self) -> bool:
+        """Whether Score answers, and says that it can work. Asks once, within 5 s."""
+        return self.connection.is_serving("score.v1.UploadService")
+
     def __enter__(self) -> Self:
         return self
 
@@ -87,12 +91,8 @@ class ScoreClient:
     def list_upload_parts(self, upload_id: str) -> Iterator[UploadPart]:
         """Yield the persisted parts, by part number."""
         request = GetUploadRequest(upload_id=upload_id, page_size=MAX_PARTS)
-        while True:
-            page = self.connection.call(self._uploads.GetUpload, request)
+        for page in self.connection.pages(self._uploads.GetUpload, request):
             yield from page.parts
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     def complete_upload(self, upload_id: str) -> CompleteUploadResponse:
         """Ask for the object to become visible; answers within some 2 s, then `get_upload` tells how it goes."""
@@ -124,14 +124,12 @@ class ScoreClient:
         request = GetChunkManifestRequest(
             object_id=object_id, generation=generation, allow_unpublished=allow_unpublished, page_size=MAX_PARTS
         )
-        manifest = self.connection.call(self._downloads.GetChunkManifest, request)
-        # Later pages must not be of bytes that came to replace these.
-        request.generation = manifest.stored_object.generation
-        while manifest.next_page_token:
-            request.page_token = manifest.next_page_token
-            page = self.connection.call(self._downloads.GetChunkManifest, request)
+        manifest = GetChunkManifestResponse()
+        for page in self.connection.pages(self._downloads.GetChunkManifest, request):
+            manifest.stored_object.CopyFrom(page.stored_object)
             manifest.parts.extend(page.parts)
-            manifest.next_page_token = page.next_page_token
+            # Later pages must not be of bytes that came to replace these.
+            request.generation = page.stored_object.generation
         return manifest
 
     @property
