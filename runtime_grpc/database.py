@@ -4,9 +4,11 @@ Every writing transaction on SQLite is `BEGIN IMMEDIATE`: it waits for its turn 
 safe, and never fails in its middle because another writer came first.
 """
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from alembic import command
 from alembic.config import Config
@@ -26,6 +28,10 @@ class DatabaseUnavailableError(Exception):
     """The database can't be reached, or is busy beyond its time-out."""
 
 
+class DatabaseTakenError(Exception):
+    """Another process uses the SQLite file."""
+
+
 class SchemaMismatchError(Exception):
     """The database's schema is not the one this version of the service knows."""
 
@@ -35,6 +41,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
+        self._lock_file: TextIO | None = None
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {"pool_size": POOL_CONNECTIONS, "max_overflow": 0}
         options |= {"pool_timeout": POOL_TIMEOUT_SECONDS, "pool_pre_ping": not self.is_sqlite}
@@ -70,14 +77,30 @@ class Database:
         ):
             yield connection
 
+    def claim(self) -> None:
+        """Make this process the only one on a SQLite file, until `close`. Raises DatabaseTakenError."""
+        if not self.is_sqlite or not self.url.database:
+            return
+        self._lock_file = Path(f"{self.url.database}.lock").open("w")  # noqa: SIM115 - held open as long as the claim
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock_file.close()
+            raise DatabaseTakenError(
+                f"{self.url.database} belongs to another running process: stop that one, or use PostgreSQL "
+                "(database_url), which several processes can share"
+            ) from None
+
     def ping(self) -> None:
         """Raise DatabaseUnavailableError unless the database answers."""
         with self.read() as connection:
             connection.exec_driver_sql("SELECT 1")
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections and give a claim up."""
         self.engine.dispose()
+        if self._lock_file is not None:
+            self._lock_file.close()
 
     def upgrade(self, migrations: str) -> None:
         """Bring the schema to the newest revision of the migrations package, for example `x.database:migrations`."""

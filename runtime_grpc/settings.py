@@ -14,6 +14,8 @@ class ServiceSettings(BaseSettings):
 
     config_variable: ClassVar[str] = ""
     """The environment variable that names the TOML file."""
+    database_file: ClassVar[str] = ""
+    """Name of the embedded SQLite file."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -56,6 +58,14 @@ class ServiceSettings(BaseSettings):
     def address(self) -> str:
         """`host:port`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def sql_url(self) -> str:
+        """The database's URL; by default a SQLite file in data_dir, whose folder is made."""
+        if self.database_url:
+            return self.database_url
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{self.data_dir.absolute() / self.database_file}"
 
     @classmethod
     def settings_customise_sources(

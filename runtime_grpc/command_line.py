@@ -1,0 +1,102 @@
+"""The command line of a service: serve, `db upgrade`, `db check`, `config check`; a flag for every setting."""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import structlog
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from runtime_grpc.database import Database, DatabaseTakenError, DatabaseUnavailableError, SchemaMismatchError
+from runtime_grpc.logs import configure_logs
+from runtime_grpc.settings import ServiceSettings
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+_log = structlog.get_logger()
+
+
+class Running(Protocol):
+    """A service that serves."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens, `host:port`."""
+
+    def stop(self) -> None:
+        """Drain and stop."""
+
+
+class StartRefusedError(Exception):
+    """The service can't start as it is told to; the text says why, and the way out."""
+
+
+def run_service(
+    program: str, settings_type: type[Settings], start: Callable[[Settings], Running], migrations: str
+) -> int:
+    """Do what the command line says; return the exit code."""
+    words, flags = _split(sys.argv[1:])
+    try:
+        read_settings: Callable[..., Settings] = settings_type
+        settings = read_settings(
+            _cli_parse_args=flags, _cli_prog_name=program, _cli_implicit_flags=True, _cli_kebab_case=True
+        )
+    except ValidationError as error:
+        for problem in error.errors():
+            name = ".".join(map(str, problem["loc"])) or "settings"
+            print(f"{program}: {name}: {problem['msg']}", file=sys.stderr)
+        return EXIT_USAGE
+    except (SettingsError, OSError, ValueError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    configure_logs(settings.log_level)
+    try:
+        match words:
+            case []:
+                serve_until_told(lambda: start(settings))
+            case ["db", "upgrade"]:
+                Database(settings.sql_url).upgrade(migrations)
+            case ["db", "check"]:
+                Database(settings.sql_url).check(migrations)
+            case ["config", "check"]:
+                print(json.dumps(settings.model_dump(mode="json"), indent=2))
+            case _:
+                print(
+                    f"{program}: {' '.join(words)!r} is no command: give none to serve, or one of "
+                    "'db upgrade', 'db check', 'config check'; --help lists the settings",
+                    file=sys.stderr,
+                )
+                return EXIT_USAGE
+    except (StartRefusedError, SchemaMismatchError, DatabaseTakenError, DatabaseUnavailableError, OSError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def serve_until_told(start: Callable[[], Running]) -> None:
+    """Start, and serve until SIGTERM or SIGINT; then drain and stop. A second signal ends the process at once."""
+    told = threading.Event()
+
+    def tell(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, tell)
+    running = start()
+    _log.info("listening", address=running.address)
+    told.wait()
+    _log.info("stopping")
+    running.stop()
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the leading words, and the flags from the first one on."""
+    first = next((at for at, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    return list(arguments[:first]), list(arguments[first:])

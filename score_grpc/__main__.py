@@ -1,0 +1,141 @@
+"""Score's composition root: settings → store, ledger, gateways → use cases → servicers → serve."""
+
+import sys
+import threading
+from uuid import uuid4
+
+from score.v1.download_service_pb2_grpc import add_DownloadServiceServicer_to_server
+from score.v1.object_service_pb2_grpc import add_ObjectServiceServicer_to_server
+from score.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
+
+from byte_path.allocator import tune_allocator
+from byte_path.codec import decode_write_request, encode_read_response
+from runtime_grpc.authentication import Authenticator
+from runtime_grpc.command_line import StartRefusedError, run_service
+from runtime_grpc.database import Database
+from runtime_grpc.server import Codec, RunningServer, ServerOptions, Service
+from score_grpc.database.ledger import Ledger
+from score_grpc.domain import limits
+from score_grpc.domain.errors import StoreUnavailableError
+from score_grpc.gateways.objects.local import LocalObjectStore
+from score_grpc.gateways.objects.port import ObjectStore
+from score_grpc.gateways.registry import CachedRegistry
+from score_grpc.gateways.song import SongRegistry
+from score_grpc.settings import ScoreSettings
+from score_grpc.transport.caller import Callers
+from score_grpc.transport.download import DownloadServicer
+from score_grpc.transport.errors import ERRORS
+from score_grpc.transport.object import ObjectServicer
+from score_grpc.transport.upload import UploadServicer
+from score_grpc.use_cases.claims import Claims
+from score_grpc.use_cases.complete import Completions
+from score_grpc.use_cases.hashing import Hashing
+
+MIGRATIONS = "score_grpc.database:migrations"
+
+
+def open_store(settings: ScoreSettings) -> ObjectStore:
+    """Open the object store that the settings name. Raises StartRefusedError."""
+    try:
+        if settings.store == "local":
+            return LocalObjectStore(settings.data_dir / "objects")
+        from score_grpc.gateways.objects.s3 import S3ObjectStore  # noqa: PLC0415 - boto3 is an extra
+    except ImportError:
+        raise StartRefusedError("store s3 needs the extra 's3': pip install 'song-score[server,s3]'") from None
+    except StoreUnavailableError as error:
+        raise StartRefusedError(str(error)) from error
+    if not settings.s3_bucket:
+        raise StartRefusedError("store s3 needs s3_bucket: name an existing bucket")
+    return S3ObjectStore(
+        bucket=settings.s3_bucket,
+        endpoint=settings.s3_endpoint or None,
+        region=settings.s3_region,
+        access_key=settings.s3_access_key.get_secret_value() or None,
+        secret_key=settings.s3_secret_key.get_secret_value() or None,
+        path_style=settings.s3_path_style,
+        ca_file=settings.s3_ca_file or None,
+    )
+
+
+def open_ledger(database: Database) -> Ledger:
+    """Open the ledger in the name of this process."""
+    return Ledger(database, owner=str(uuid4()))
+
+
+class Score:
+    """The running service."""
+
+    def __init__(self, settings: ScoreSettings, store: ObjectStore, database: Database, ledger: Ledger) -> None:
+        """Serve, over what was opened; use `start_score` unless a test replaces a part."""
+        self._store, self._database = store, database
+        self._draining = threading.Event()
+        token = settings.service_token.get_secret_value()
+        self._song = SongRegistry(settings.song_address, token)
+        cached = CachedRegistry(self._song)
+        callers = Callers(Authenticator(token))
+        claims = Claims()
+        self._hashing = Hashing(ledger, store, self._draining)
+        self._completions = Completions(ledger, store, self._song, claims, self._hashing, self._draining)
+        uploads = UploadServicer(
+            callers, ledger, store, self._song, cached, claims, self._hashing, self._completions, self._draining
+        )
+        downloads = DownloadServicer(callers, ledger, store, cached, self._draining)
+        services = [
+            Service(
+                "score.v1.UploadService",
+                add_UploadServiceServicer_to_server,
+                uploads,
+                {"WriteUpload": Codec(deserialize_request=decode_write_request)},
+            ),
+            Service(
+                "score.v1.DownloadService",
+                add_DownloadServiceServicer_to_server,
+                downloads,
+                {"ReadObject": Codec(serialize_response=encode_read_response)},
+            ),
+            Service(
+                "score.v1.ObjectService",
+                add_ObjectServiceServicer_to_server,
+                ObjectServicer(callers, ledger, store, cached),
+            ),
+        ]
+        options = ServerOptions(
+            settings.address, limits.MESSAGE_MAX_BYTES, settings.max_streams, settings.drain_seconds
+        )
+        self._server = RunningServer(options, services, ERRORS, self._draining, self._check_ready)
+        self.address = self._server.address
+        self._completions.start()
+
+    def stop(self) -> None:
+        """Drain and stop. Completions under way are left for the next process."""
+        self._server.stop()
+        self._completions.close()
+        self._hashing.close()
+        self._song.close()
+        self._store.close()
+        self._database.close()
+
+    def _check_ready(self) -> None:
+        self._database.ping()
+        self._store.check()
+
+
+def start_score(settings: ScoreSettings) -> Score:
+    """Start Score. Raises StartRefusedError, SchemaMismatchError, DatabaseUnavailableError, OSError."""
+    tune_allocator()
+    store = open_store(settings)
+    database = Database(settings.sql_url)
+    database.claim()
+    if settings.migrate:
+        database.upgrade(MIGRATIONS)
+    database.check(MIGRATIONS)
+    return Score(settings, store, database, open_ledger(database))
+
+
+def main() -> None:
+    """Run the command `score-server`."""
+    sys.exit(run_service("score-server", ScoreSettings, start_score, MIGRATIONS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""Where uploads and objects are remembered. Each method is one transaction."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import delete as sql_delete
+from sqlalchemy.exc import IntegrityError
+
+from runtime_grpc.database import Database
+from score_grpc.database.rows import microseconds, object_from, object_values, part_from, upload_from
+from score_grpc.database.tables import OBJECTS, UPLOAD_PARTS, UPLOADS
+from score_grpc.domain import limits
+from score_grpc.domain.errors import PartTakenOverError, UploadNotFoundError
+from score_grpc.domain.stored_objects import StoredObject
+from score_grpc.domain.uploads import LIVE, Upload, UploadFailure, UploadPart, UploadState, require_open
+
+_LIVE_STATES = [state.value for state in LIVE]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A completion that this process holds the lease of."""
+
+    upload: Upload
+    computed_md5: str
+    """The MD5 an earlier completion found, while no part has changed since; else empty."""
+
+
+class Ledger:
+    """Uploads, parts and objects in SQL."""
+
+    def __init__(self, database: Database, owner: str) -> None:
+        """`owner` names this process in leases."""
+        self._database, self._owner = database, owner
+
+    # Uploads
+
+    def count_uploads(self, object_id: str) -> int:
+        """Return how many uploads this object has ever had."""
+        with self._database.read() as connection:
+            return connection.execute(
+                select(func.count()).select_from(UPLOADS).where(UPLOADS.c.object_id == object_id)
+            ).scalar_one()
+
+    def add_upload(self, upload: Upload) -> bool:
+        """Add a new upload; False if its object has a live one already."""
+        values = {
+            "upload_id": upload.upload_id,
+            "object_id": upload.object_id,
+            "study_id": upload.study_id,
+            "analysis_id": upload.analysis_id,
+            "file_name": upload.file_name,
+            "state": upload.state.value,
+            "size_bytes": upload.size_bytes,
+            "expected_md5": upload.expected_md5,
+            "part_size_bytes": upload.part_size_bytes,
+            "staging_key": upload.staging_key,
+            "staging_token": upload.staging_token,
+            "stream_epoch": 0,
+            "hashed_size_bytes": 0,
+            "computed_md5": "",
+            "failure_reason": "",
+            "failure_message": "",
+            "lease_owner": "",
+            "lease_until": 0,
+            "create_time": microseconds(upload.create_time),
+            "update_time": microseconds(upload.update_time),
+        }
+        try:
+            with self._database.write() as connection:
+                connection.execute(insert(UPLOADS).values(values))
+        except IntegrityError:
+            return False
+        return True
+
+    def live_upload(self, object_id: str) -> Upload | None:
+        """Return the object's live upload, if it has one."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(UPLOADS).where(UPLOADS.c.object_id == object_id, UPLOADS.c.state.in_(_LIVE_STATES))
+            ).one_or_none()
+            return None if row is None else _with_totals(connection, row)
+
+    def upload(self, upload_id: str) -> Upload:
+        """Return an upload. Raises UploadNotFoundError."""
+        with self._database.read() as connection:
+            return _with_totals(connection, _upload_row(connection, upload_id))
+
+    def join(self, upload_id: str) -> tuple[Upload, int]:
+        """Give a new stream its epoch. Raises UploadNotFoundError, UploadNotOpenError, UploadAbortedError."""
+        with self._database.write(durable=False) as connection:
+            upload = _with_totals(connection, _upload_row(connection, upload_id, lock=True))
+            require_open(upload)
+            epoch = UPLOADS.c.stream_epoch
+            of_upload = UPLOADS.c.upload_id == upload_id
+            connection.execute(update(UPLOADS).where(of_upload).values(stream_epoch=epoch + 1))
+            return upload, connection.execute(select(epoch).where(of_upload)).scalar_one()
+
+    def abort(self, upload_id: str) -> Upload:
+        """Make a live upload ABORTED. Aborting an aborted one changes nothing. Raises UploadNotOpenError."""
+        with self._database.write() as connection:
+            upload = _with_totals(connection, _upload_row(connection, upload_id, lock=True))
+            if upload.state is UploadState.COMPLETED:
+                require_open(upload)
+            if upload.state in LIVE:
+                _set_state(connection, upload_id, UploadState.ABORTED, lease_owner="", lease_until=0)
+                connection.execute(sql_delete(UPLOAD_PARTS).where(UPLOAD_PARTS.c.upload_id == upload_id))
+            return _with_totals(connection, _upload_row(connection, upload_id))
+
+    # Parts
+
+    def part(self, upload_id: str, part_number: int) -> tuple[Upload, UploadPart | None]:
+        """Return the upload and one of its parts, None where it is not persisted."""
+        with self._database.read() as connection:
+            upload = upload_from(_upload_row(connection, upload_id))
+            rows = list(_parts(connection, upload_id, part_number - 1, 1))
+            found = rows[0] if rows and rows[0].part_number == part_number else None
+            return upload, found
+
+    def parts(self, upload_id: str, after: int, limit: int) -> Sequence[UploadPart]:
+        """Return persisted parts with numbers above `after`, in order, at most `limit`."""
+        with self._database.read() as connection:
+            return list(_parts(connection, upload_id, after, limit))
+
+    def add_part(self, upload_id: str, part: UploadPart, epoch: int) -> None:
+        """Record a part that the store has persisted.
+
+        Raises UploadNotOpenError, UploadAbortedError, and PartTakenOverError if a newer stream recorded it.
+        """
+        is_part = (UPLOAD_PARTS.c.upload_id == upload_id) & (UPLOAD_PARTS.c.part_number == part.part_number)
+        with self._database.write(durable=False) as connection:
+            require_open(upload_from(_upload_row(connection, upload_id, lock=True)))
+            known = connection.execute(select(UPLOAD_PARTS.c.stream_epoch).where(is_part)).scalar_one_or_none()
+            if known is not None and known > epoch:
+                raise PartTakenOverError(f"part {part.part_number}: a newer stream has written it")
+            connection.execute(sql_delete(UPLOAD_PARTS).where(is_part))
+            row = {"upload_id": upload_id, "stream_epoch": epoch, **_part_values(part)}
+            connection.execute(insert(UPLOAD_PARTS).values(row))
+            _touch(connection, upload_id)
+
+    def withdraw_part(self, upload_id: str, part: UploadPart) -> None:
+        """Make a part absent again, before it is replaced. Raises UploadNotOpenError, UploadAbortedError."""
+        with self._database.write(durable=False) as connection:
+            require_open(upload_from(_upload_row(connection, upload_id, lock=True)))
+            is_part = (UPLOAD_PARTS.c.upload_id == upload_id) & (UPLOAD_PARTS.c.part_number == part.part_number)
+            connection.execute(sql_delete(UPLOAD_PARTS).where(is_part))
+            _touch(connection, upload_id)
+
+    # Completion
+
+    def begin_completion(self, upload_id: str) -> bool:
+        """Take an OPEN upload, or a COMPLETING one that nobody works on, for this process to complete.
+
+        False where there is nothing to take: another process holds the lease, or it is no longer live.
+        """
+        now = microseconds()
+        with self._database.write() as connection:
+            row = _upload_row(connection, upload_id, lock=True)
+            taken = row.state == UploadState.COMPLETING.value and row.lease_until > now
+            if row.state not in _LIVE_STATES or (taken and row.lease_owner != self._owner):
+                return False
+            _set_state(
+                connection,
+                upload_id,
+                UploadState.COMPLETING,
+                lease_owner=self._owner,
+                lease_until=now + _lease_microseconds(),
+                failure_reason="",
+                failure_message="",
+            )
+            return True
+
+    def completion(self, upload_id: str) -> Completion | None:
+        """Return the completion if this process still holds it."""
+        with self._database.read() as connection:
+            row = _upload_row(connection, upload_id)
+            if not self._holds(row):
+                return None
+            return Completion(_with_totals(connection, row), row.computed_md5)
+
+    def renew(self, upload_id: str, hashed_size_bytes: int) -> bool:
+        """Keep a completion and say how far it is. False if it is no longer this process's."""
+        with self._database.write(durable=False) as connection:
+            held = self._holds(_upload_row(connection, upload_id, lock=True))
+            if held:
+                values = {"lease_until": microseconds() + _lease_microseconds(), "hashed_size_bytes": hashed_size_bytes}
+                connection.execute(update(UPLOADS).where(UPLOADS.c.upload_id == upload_id).values(values))
+            return held
+
+    def complete(self, stored: StoredObject) -> bool:
+        """Make the object visible and its upload COMPLETED. False if the completion is no longer this process's."""
+        with self._database.write() as connection:
+            if not self._holds(_upload_row(connection, stored.upload_id, lock=True)):
+                return False
+            connection.execute(sql_delete(OBJECTS).where(OBJECTS.c.object_id == stored.object_id))
+            connection.execute(insert(OBJECTS).values(object_values(stored)))
+            _set_state(
+                connection,
+                stored.upload_id,
+                UploadState.COMPLETED,
+                hashed_size_bytes=stored.size_bytes,
+                lease_owner="",
+                lease_until=0,
+            )
+            return True
+
+    def reopen(self, upload: Upload, failure: UploadFailure, staging_token: str, parts: Sequence[UploadPart]) -> bool:
+        """Lead a completion back to OPEN with this staging and these parts, and no others.
+
+        False if the completion is no longer this process's.
+        """
+        with self._database.write() as connection:
+            row = _upload_row(connection, upload.upload_id, lock=True)
+            if not self._holds(row):
+                return False
+            connection.execute(sql_delete(UPLOAD_PARTS).where(UPLOAD_PARTS.c.upload_id == upload.upload_id))
+            fields = {"upload_id": upload.upload_id, "stream_epoch": row.stream_epoch}
+            if rows := [fields | _part_values(part) for part in parts]:
+                connection.execute(insert(UPLOAD_PARTS), rows)
+            _set_state(
+                connection,
+                upload.upload_id,
+                UploadState.OPEN,
+                staging_token=staging_token,
+                hashed_size_bytes=0,
+                computed_md5=failure.computed_md5,
+                failure_reason=failure.reason,
+                failure_message=failure.message,
+                lease_owner="",
+                lease_until=0,
+            )
+            return True
+
+    def release(self, upload_id: str) -> None:
+        """Give a completion back unfinished, for another process to take at once."""
+        with self._database.write() as connection:
+            if self._holds(_upload_row(connection, upload_id, lock=True)):
+                connection.execute(update(UPLOADS).where(UPLOADS.c.upload_id == upload_id).values(lease_until=0))
+
+    def release_all(self) -> None:
+        """Give all completions back: for the start of the one process that owns the store."""
+        with self._database.write() as connection:
+            connection.execute(update(UPLOADS).where(UPLOADS.c.lease_until > 0).values(lease_until=0))
+
+    def abandoned_completions(self, limit: int) -> Sequence[str]:
+        """Return ids of COMPLETING uploads that nobody works on."""
+        abandoned = (UPLOADS.c.state == UploadState.COMPLETING.value) & (UPLOADS.c.lease_until <= microseconds())
+        with self._database.read() as connection:
+            return connection.execute(select(UPLOADS.c.upload_id).where(abandoned).limit(limit)).scalars().all()
+
+    # Objects
+
+    def objects(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
+        """Return the visible objects among these ids."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(OBJECTS).where(OBJECTS.c.object_id.in_(object_ids)))
+            return {row.object_id: object_from(row) for row in rows}
+
+    def _holds(self, row: Row[tuple[object, ...]]) -> bool:
+        return bool(row.state == UploadState.COMPLETING.value and row.lease_owner == self._owner)
+
+
+def _lease_microseconds() -> int:
+    return round(limits.LEASE_SECONDS * 1e6)
+
+
+def _upload_row(connection: Connection, upload_id: str, *, lock: bool = False) -> Row[tuple[object, ...]]:
+    query: Select[tuple[object, ...]] = select(UPLOADS).where(UPLOADS.c.upload_id == upload_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise UploadNotFoundError(f"there is no upload {upload_id!r}", upload_id=upload_id)
+    return row
+
+
+def _with_totals(connection: Connection, row: Row[tuple[object, ...]]) -> Upload:
+    upload = upload_from(row)
+    total, size_bytes = connection.execute(
+        select(func.count(), func.coalesce(func.sum(UPLOAD_PARTS.c.size_bytes), 0)).where(
+            UPLOAD_PARTS.c.upload_id == upload.upload_id
+        )
+    ).one()
+    return replace(upload, persisted_part_total=total, persisted_size_bytes=int(size_bytes))
+
+
+def _parts(connection: Connection, upload_id: str, after: int, limit: int) -> Iterable[UploadPart]:
+    query = (
+        select(UPLOAD_PARTS)
+        .where(UPLOAD_PARTS.c.upload_id == upload_id, UPLOAD_PARTS.c.part_number > after)
+        .order_by(UPLOAD_PARTS.c.part_number)
+        .limit(limit)
+    )
+    return map(part_from, connection.execute(query))
+
+
+def _part_values(part: UploadPart) -> dict[str, object]:
+    return {
+        "part_number": part.part_number,
+        "size_bytes": part.size_bytes,
+        "xxh3_128": part.xxh3_128,
+        "store_etag": part.store_etag,
+    }
+
+
+def _touch(connection: Connection, upload_id: str) -> None:
+    """Note that parts have changed: what the last completion found no longer holds."""
+    values = {"update_time": microseconds(), "computed_md5": "", "failure_reason": "", "failure_message": ""}
+    connection.execute(update(UPLOADS).where(UPLOADS.c.upload_id == upload_id).values(values))
+
+
+def _set_state(connection: Connection, upload_id: str, state: UploadState, **values: object) -> None:
+    changed = {"state": state.value, "update_time": microseconds(), **values}
+    connection.execute(update(UPLOADS).where(UPLOADS.c.upload_id == upload_id).values(changed))

@@ -1,0 +1,90 @@
+"""Rows of the ledger ⇄ the domain's dataclasses."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from score_grpc.domain.stored_objects import StoredObject, Verification
+from score_grpc.domain.uploads import Upload, UploadFailure, UploadPart, UploadState
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(moment: datetime | None = None) -> int:
+    """Return the moment, or now, as microseconds since 1970."""
+    return ((moment or datetime.now(UTC)) - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment_from(value: int) -> datetime:
+    """Return the moment of so many microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def upload_from(row: Row[Any]) -> Upload:
+    """Return the upload, with the totals of its parts left at 0."""
+    failure = None
+    if row.failure_reason:
+        failure = UploadFailure(row.failure_reason, row.failure_message, row.computed_md5)
+    return Upload(
+        upload_id=row.upload_id,
+        object_id=row.object_id,
+        study_id=row.study_id,
+        analysis_id=row.analysis_id,
+        file_name=row.file_name,
+        state=UploadState(row.state),
+        size_bytes=row.size_bytes,
+        expected_md5=row.expected_md5,
+        part_size_bytes=row.part_size_bytes,
+        staging_key=row.staging_key,
+        staging_token=row.staging_token,
+        persisted_part_total=0,
+        persisted_size_bytes=0,
+        hashed_size_bytes=row.hashed_size_bytes,
+        last_failure=failure,
+        create_time=moment_from(row.create_time),
+        update_time=moment_from(row.update_time),
+    )
+
+
+def part_from(row: Row[Any]) -> UploadPart:
+    """Return the part."""
+    return UploadPart(row.part_number, row.size_bytes, row.xxh3_128, row.store_etag)
+
+
+def object_from(row: Row[Any]) -> StoredObject:
+    """Return the object."""
+    return StoredObject(
+        object_id=row.object_id,
+        generation=row.generation,
+        upload_id=row.upload_id,
+        study_id=row.study_id,
+        analysis_id=row.analysis_id,
+        file_name=row.file_name,
+        size_bytes=row.size_bytes,
+        md5=row.md5,
+        verification=Verification(row.verification),
+        part_size_bytes=row.part_size_bytes,
+        store_key=row.store_key,
+        store_version=row.store_version,
+        create_time=moment_from(row.create_time),
+    )
+
+
+def object_values(stored: StoredObject) -> dict[str, object]:
+    """Return the object's row."""
+    return {
+        "object_id": stored.object_id,
+        "generation": stored.generation,
+        "upload_id": stored.upload_id,
+        "study_id": stored.study_id,
+        "analysis_id": stored.analysis_id,
+        "file_name": stored.file_name,
+        "size_bytes": stored.size_bytes,
+        "md5": stored.md5,
+        "verification": stored.verification.value,
+        "part_size_bytes": stored.part_size_bytes,
+        "store_key": stored.store_key,
+        "store_version": stored.store_version,
+        "create_time": microseconds(stored.create_time),
+    }

@@ -1,0 +1,28 @@
+"""Settings of Score."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from runtime_grpc.settings import ServiceSettings
+
+
+class ScoreSettings(ServiceSettings):
+    """Everything Score can be told: `SCORE_SERVER_<NAME>` in the environment, `--<name>` on the command line."""
+
+    model_config = SettingsConfigDict(env_prefix="SCORE_SERVER_", extra="forbid")
+    config_variable: ClassVar[str] = "SCORE_SERVER_CONFIG"
+    database_file: ClassVar[str] = "score.db"
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 50052
+    song_address: str = Field("127.0.0.1:50051", description="where Song's gRPC listens")
+    max_streams: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="upload and download streams at once")
+    store: Literal["local", "s3"] = Field("local", description="where the bytes are kept; local: in data_dir")
+    s3_bucket: str = Field("", description="bucket of the s3 store; Score creates none")
+    s3_endpoint: str = Field("", description="URL of an S3 other than Amazon's")
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr = Field(SecretStr(""), description="empty: the machine's own credentials")
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_path_style: bool = Field(True, description="address buckets by path, as most S3s but Amazon's want it")
+    s3_ca_file: str = Field("", description="PEM file of the authority that signed the endpoint's certificate")

@@ -1,0 +1,81 @@
+"""DownloadService."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grpc
+from score.v1 import download_service_pb2 as pb
+from score.v1.download_service_pb2_grpc import DownloadServiceServicer
+
+from byte_path.codec import ReadData
+from byte_path.digests import chunk_digest
+from runtime_grpc.server import DrainingError
+from score_grpc.database.ledger import Ledger
+from score_grpc.domain import limits
+from score_grpc.domain.errors import FieldInvalidError
+from score_grpc.gateways.objects.port import ObjectStore
+from score_grpc.gateways.registry import Registry
+from score_grpc.transport.caller import Callers
+from score_grpc.transport.messages import object_message
+from score_grpc.transport.pages import page_limit, page_start
+from score_grpc.use_cases.read import ReadSession, read_action
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadServicer(DownloadServiceServicer):
+    """Serves `score.v1.DownloadService`."""
+
+    callers: Callers
+    ledger: Ledger
+    store: ObjectStore
+    registry: Registry
+    draining: threading.Event
+
+    def ReadObject(  # type: ignore[override]  # ReadData is what the lean codec makes of its message
+        self, request_iterator: Iterator[pb.ReadObjectRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.ReadObjectResponse | ReadData]:
+        """Answer ranges of one generation."""
+        first = next(request_iterator, None)
+        if first is None or first.WhichOneof("message") != "open":
+            raise FieldInvalidError("open", "the first message of a stream must be 'open', with an object_id")
+        session = self._session(context, first.open)
+        yield pb.ReadObjectResponse(stored_object=object_message(session.stored))
+        for request in request_iterator:
+            if request.WhichOneof("message") != "range":
+                raise FieldInvalidError("range", "after 'open', every message must be a 'range'")
+            yield from self._answer(session, request.range)
+
+    def _answer(self, session: ReadSession, wanted: pb.ReadRange) -> Iterator[pb.ReadObjectResponse | ReadData]:
+        size_bytes = wanted.size_bytes if wanted.HasField("size_bytes") else None
+        for offset, piece in session.read(wanted.offset, size_bytes):
+            if self.draining.is_set():
+                raise DrainingError("this server is shutting down: read the rest from another one")
+            yield ReadData(wanted.read_id, offset, piece, chunk_digest(piece))
+        yield pb.ReadObjectResponse(range_end=pb.ReadRangeEnd(read_id=wanted.read_id))
+
+    def GetChunkManifest(
+        self, request: pb.GetChunkManifestRequest, context: grpc.ServicerContext
+    ) -> pb.GetChunkManifestResponse:
+        """Return a page of an object's parts."""
+        limit = page_limit(request.page_size, limits.PAGE_PARTS_MAX)
+        after = page_start(request.page_token)
+        session = self._session(context, request)
+        parts, plan = session.parts(after, limit), session.stored.plan
+        return pb.GetChunkManifestResponse(
+            stored_object=object_message(session.stored),
+            parts=[
+                pb.ObjectPart(offset=plan.offset(part.part_number), size_bytes=part.size_bytes, xxh3_128=part.xxh3_128)
+                for part in parts
+            ],
+            next_page_token=str(parts[-1].part_number) if len(parts) == limit else "",
+        )
+
+    def _session(
+        self, context: grpc.ServicerContext, wanted: pb.OpenObject | pb.GetChunkManifestRequest
+    ) -> ReadSession:
+        action = read_action(allow_unpublished=wanted.allow_unpublished)
+        caller = self.callers.of(context)
+        session = ReadSession(self.ledger, self.store, self.registry, caller, action, wanted.object_id)
+        session.pin(wanted.generation)
+        return session

@@ -1,0 +1,72 @@
+"""Domain → proto for what several servicers answer with."""
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from score.v1 import stored_object_pb2, upload_pb2
+
+from score_grpc.domain.stored_objects import StoredObject, Verification
+from score_grpc.domain.uploads import Upload, UploadPart, UploadState
+
+_VERIFICATIONS = {
+    Verification.VERIFIED: stored_object_pb2.VERIFICATION_VERIFIED,
+    Verification.UNVERIFIED: stored_object_pb2.VERIFICATION_UNVERIFIED,
+}
+_STATES = {
+    UploadState.OPEN: upload_pb2.UPLOAD_STATE_OPEN,
+    UploadState.COMPLETING: upload_pb2.UPLOAD_STATE_COMPLETING,
+    UploadState.COMPLETED: upload_pb2.UPLOAD_STATE_COMPLETED,
+    UploadState.ABORTED: upload_pb2.UPLOAD_STATE_ABORTED,
+}
+
+
+def object_message(stored: StoredObject) -> stored_object_pb2.StoredObject:
+    """Return the message of an object."""
+    return stored_object_pb2.StoredObject(
+        object_id=stored.object_id,
+        generation=stored.generation,
+        study_id=stored.study_id,
+        analysis_id=stored.analysis_id,
+        file_name=stored.file_name,
+        size_bytes=stored.size_bytes,
+        md5=stored.md5,
+        verification=_VERIFICATIONS[stored.verification],
+        part_size_bytes=stored.part_size_bytes,
+        part_total=stored.plan.part_total,
+        create_time=_timestamp(stored.create_time),
+    )
+
+
+def upload_message(upload: Upload) -> upload_pb2.Upload:
+    """Return the message of an upload."""
+    failure = upload.last_failure
+    return upload_pb2.Upload(
+        upload_id=upload.upload_id,
+        object_id=upload.object_id,
+        state=_STATES[upload.state],
+        size_bytes=upload.size_bytes,
+        expected_md5=upload.expected_md5,
+        part_size_bytes=upload.part_size_bytes,
+        part_total=upload.plan.part_total,
+        persisted_part_total=upload.persisted_part_total,
+        persisted_size_bytes=upload.persisted_size_bytes,
+        hashed_size_bytes=upload.hashed_size_bytes,
+        last_failure=None
+        if failure is None
+        else upload_pb2.UploadFailure(
+            reason=failure.reason, message=failure.message, computed_md5=failure.computed_md5
+        ),
+        create_time=_timestamp(upload.create_time),
+        update_time=_timestamp(upload.update_time),
+    )
+
+
+def part_message(part: UploadPart) -> upload_pb2.UploadPart:
+    """Return the message of a part."""
+    return upload_pb2.UploadPart(part_number=part.part_number, size_bytes=part.size_bytes, xxh3_128=part.xxh3_128)
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp

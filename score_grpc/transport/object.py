@@ -1,0 +1,43 @@
+"""ObjectService."""
+
+from dataclasses import dataclass
+
+import grpc
+from score.v1 import object_service_pb2 as pb
+from score.v1.object_service_pb2_grpc import ObjectServiceServicer
+
+from score_grpc.database.ledger import Ledger
+from score_grpc.gateways.objects.port import ObjectStore
+from score_grpc.gateways.registry import Registry
+from score_grpc.transport.caller import Callers
+from score_grpc.transport.messages import object_message
+from score_grpc.use_cases.read import ReadSession, batch_get_objects, read_action
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectServicer(ObjectServiceServicer):
+    """Serves `score.v1.ObjectService`."""
+
+    callers: Callers
+    ledger: Ledger
+    store: ObjectStore
+    registry: Registry
+
+    def GetObject(self, request: pb.GetObjectRequest, context: grpc.ServicerContext) -> pb.GetObjectResponse:
+        """Return one object."""
+        action = read_action(allow_unpublished=request.allow_unpublished)
+        caller = self.callers.of(context)
+        session = ReadSession(self.ledger, self.store, self.registry, caller, action, request.object_id)
+        return pb.GetObjectResponse(stored_object=object_message(session.stored))
+
+    def BatchGetObjects(
+        self, request: pb.BatchGetObjectsRequest, context: grpc.ServicerContext
+    ) -> pb.BatchGetObjectsResponse:
+        """Return the objects of a batch."""
+        action = read_action(allow_unpublished=request.allow_unpublished)
+        found = batch_get_objects(self.ledger, self.registry, self.callers.of(context), action, request.object_ids)
+        there = {stored.object_id for stored in found}
+        return pb.BatchGetObjectsResponse(
+            stored_objects=map(object_message, found),
+            missing_object_ids=[wanted for wanted in dict.fromkeys(request.object_ids) if wanted not in there],
+        )

@@ -1,0 +1,124 @@
+"""Complete uploads: start or attach to the work, and take up what others left unfinished.
+
+A completion is a job in the ledger under a lease. It goes on when the client leaves; when this process dies, the
+next one, or a replica, takes it up again. What one completion does is in `completion.py`.
+"""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+
+import structlog
+
+from score_grpc.database.ledger import Ledger
+from score_grpc.domain import limits
+from score_grpc.domain.access import Action, Principal
+from score_grpc.domain.registrations import Registration
+from score_grpc.domain.stored_objects import StoredObject
+from score_grpc.domain.uploads import Upload, UploadState, require_open
+from score_grpc.gateways.objects.port import ObjectStore
+from score_grpc.gateways.registry import Registry
+from score_grpc.use_cases.claims import Claims
+from score_grpc.use_cases.completion import DIGEST_MISMATCH, CompletionJob, NotOursError, require_parts
+from score_grpc.use_cases.hashing import Hashing
+from score_grpc.use_cases.permission import permit, registration_of
+
+_log = structlog.get_logger()
+
+
+class Completions:
+    """The completions of this process."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: ObjectStore,
+        registry: Registry,
+        claims: Claims,
+        hashing: Hashing,
+        draining: threading.Event,
+    ) -> None:
+        self._ledger, self._store, self._registry = ledger, store, registry
+        self._claims, self._hashing, self._draining = claims, hashing, draining
+        self._workers = ThreadPoolExecutor(limits.COMPLETIONS_AT_ONCE, "complete")
+        self._waiters = threading.Semaphore(limits.COMPLETION_WAITERS)
+        self._lock = threading.Lock()
+        self._running: dict[str, Future[None]] = {}
+        self._sweeper = threading.Thread(target=self._sweep, name="sweep", daemon=True)
+
+    def start(self) -> None:
+        """Take up what others left unfinished, now and from time to time."""
+        if self._store.is_exclusive:
+            self._ledger.release_all()  # no other process can be at work on this store
+        self._sweeper.start()
+
+    def complete(self, principal: Principal, upload_id: str) -> tuple[Upload, StoredObject | None]:
+        """Start or attach to the completion; return what it has come to within COMPLETION_WAIT_SECONDS.
+
+        Raises UploadNotFoundError, UploadAbortedError, ScopeMissingError, PartsMissingError, SongUnavailableError.
+        """
+        upload = self._ledger.upload(upload_id)
+        registration = registration_of(self._registry, upload.object_id)
+        permit(principal, Action.MANAGE_UPLOAD, registration)
+        if upload.state is UploadState.ABORTED:
+            require_open(upload)
+        if upload.state is UploadState.OPEN:
+            require_parts(upload, self._ledger.parts(upload_id, 0, limits.PARTS_MAX))
+            if _is_settled(upload, registration):
+                return upload, None
+        if upload.state is not UploadState.COMPLETED:
+            self._wait_for(self._run(upload_id))
+        return self.state_of(self._ledger.upload(upload_id))
+
+    def state_of(self, upload: Upload) -> tuple[Upload, StoredObject | None]:
+        """Return the upload with the object it brought, if it has."""
+        if upload.state is not UploadState.COMPLETED:
+            return upload, None
+        return upload, self._ledger.objects([upload.object_id]).get(upload.object_id)
+
+    def close(self) -> None:
+        """Stop; `draining` is set. What is unfinished is given back."""
+        self._workers.shutdown(cancel_futures=True)
+
+    def _run(self, upload_id: str) -> "Future[None] | None":
+        with self._lock:
+            running = self._running.get(upload_id)
+            if running is None and not self._draining.is_set():
+                running = self._running[upload_id] = self._workers.submit(self._work, upload_id)
+            return running
+
+    def _wait_for(self, running: "Future[None] | None") -> None:
+        if running is not None and self._waiters.acquire(blocking=False):
+            try:
+                wait([running], timeout=limits.COMPLETION_WAIT_SECONDS)
+            finally:
+                self._waiters.release()
+
+    def _sweep(self) -> None:
+        while True:
+            with suppress(Exception):  # the database may be away; there is a next time
+                for upload_id in self._ledger.abandoned_completions(limits.COMPLETIONS_AT_ONCE):
+                    self._run(upload_id)
+            if self._draining.wait(limits.SWEEP_PERIOD_SECONDS):
+                return
+
+    def _work(self, upload_id: str) -> None:
+        try:
+            if self._ledger.begin_completion(upload_id):
+                self._claims.drop_all(upload_id)
+                job = CompletionJob(self._ledger, self._store, self._registry, self._hashing, self._draining)
+                job.run(upload_id)
+        except NotOursError:
+            with suppress(Exception):
+                self._ledger.release(upload_id)
+        except Exception as error:  # noqa: BLE001 - the lease runs out, and the sweep tries again
+            _log.error("completion failed, will be tried again", upload_id=upload_id, exc_info=error)
+        finally:
+            with self._lock:
+                self._running.pop(upload_id, None)
+
+
+def _is_settled(upload: Upload, registration: Registration) -> bool:
+    """Whether completing again would only find the same mismatch: no part and no registration has changed."""
+    failure = upload.last_failure
+    return failure is not None and failure.reason == DIGEST_MISMATCH and failure.computed_md5 != registration.md5

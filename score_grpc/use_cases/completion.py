@@ -1,0 +1,235 @@
+"""One completion: hash the whole, compare it with Song's registration, make the object visible.
+
+Every step finds what the step before left, also when that was in another process:
+
+    parts all there → Song's word → MD5 of the staging (where the store can read one) → assemble
+        → MD5 read back (where it could not be had before) → Song's word again → visible
+
+A completion that can't go through leads back to OPEN with every verified part kept.
+"""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from byte_path.digests import PartDigest
+from score_grpc.database.ledger import Ledger
+from score_grpc.domain import limits
+from score_grpc.domain.errors import (
+    AnalysisNotUnpublishedError,
+    ObjectDigestMismatchError,
+    ObjectNotRegisteredError,
+    PartsLostError,
+    PartsMissingError,
+    ScoreError,
+    SizeNotRegisteredError,
+    SongUnavailableError,
+    StagingLostError,
+    StoredBytesCorruptError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from score_grpc.domain.registrations import AnalysisState, Registration
+from score_grpc.domain.stored_objects import StoredObject, Verification
+from score_grpc.domain.uploads import Upload, UploadFailure, UploadPart, UploadState
+from score_grpc.gateways.objects.port import ObjectStore, StagedPart, Staging, StoredBytes
+from score_grpc.gateways.registry import Registry
+from score_grpc.use_cases.hashing import DamagedPartError, Hashing
+from score_grpc.use_cases.permission import registration_of
+
+DIGEST_MISMATCH = "OBJECT_DIGEST_MISMATCH"
+REASONS: dict[type[ScoreError], str] = {
+    ObjectDigestMismatchError: DIGEST_MISMATCH,
+    PartsMissingError: "PARTS_MISSING",
+    AnalysisNotUnpublishedError: "ANALYSIS_NOT_UNPUBLISHED",
+    SizeNotRegisteredError: "SIZE_NOT_REGISTERED",
+    ObjectNotRegisteredError: "OBJECT_NOT_REGISTERED",
+    SongUnavailableError: "SONG_UNAVAILABLE",
+    StoreUnavailableError: "STORE_UNAVAILABLE",
+    StoreFullError: "STORE_FULL",
+}
+"""What leads a completion back to OPEN, by the name the contract gives it."""
+_FAILURES = tuple(REASONS)
+_FAILURES_AFTER_ASSEMBLY: tuple[type[Exception], ...] = (DamagedPartError, *_FAILURES)
+
+_log = structlog.get_logger()
+
+
+class NotOursError(Exception):
+    """The completion was taken over or aborted, or this process shuts down: stop, and change nothing more."""
+
+
+class CompletionJob:
+    """Runs one completion whose lease this process holds."""
+
+    def __init__(
+        self, ledger: Ledger, store: ObjectStore, registry: Registry, hashing: Hashing, draining: threading.Event
+    ) -> None:
+        self._ledger, self._store, self._registry = ledger, store, registry
+        self._hashing, self._draining = hashing, draining
+
+    def run(self, upload_id: str) -> None:
+        """Complete the upload, or lead it back to OPEN. Raises NotOursError."""
+        completion = self._ledger.completion(upload_id)
+        if completion is None:
+            raise NotOursError
+        self._upload = upload = completion.upload
+        self._staging = Staging(upload.staging_key, upload.staging_token)
+        self._parts: Sequence[UploadPart] = self._ledger.parts(upload_id, 0, limits.PARTS_MAX)
+        try:
+            self._make_visible(completion.computed_md5)
+        except DamagedPartError as damaged:
+            self._lose([damaged.part.part_number])
+        except PartsLostError as lost:
+            self._lose(lost.part_numbers)
+        except StagingLostError:
+            self._staging = self._store.begin(upload.staging_key)
+            self._lose([part.part_number for part in self._parts])
+        except _FAILURES as error:
+            self._reopen(error)
+
+    def _make_visible(self, computed_md5: str) -> None:
+        upload = self._upload
+        registration = self._registration()
+        require_parts(upload, self._parts)
+        md5 = computed_md5 or self._hashing.finish(upload, self._renew)
+        if md5 is not None:
+            _require_md5(upload, md5, registration)
+        stored = self._store.assemble(self._staging, self._staged_parts())
+        try:
+            md5 = md5 or self._read_back(stored)
+            registration = self._registration()
+            _require_md5(upload, md5, registration)
+        except _FAILURES_AFTER_ASSEMBLY:
+            self._unassemble()
+            raise
+        visible = StoredObject(
+            object_id=upload.object_id,
+            generation=1,
+            upload_id=upload.upload_id,
+            study_id=registration.study_id,
+            analysis_id=registration.analysis_id,
+            file_name=registration.file_name,
+            size_bytes=upload.size_bytes,
+            md5=md5,
+            verification=Verification.VERIFIED,
+            part_size_bytes=upload.part_size_bytes,
+            store_key=upload.staging_key,
+            store_version=stored.version,
+            create_time=datetime.now(UTC),
+        )
+        if not self._ledger.complete(visible):
+            self._clean_up_if_aborted()
+            raise NotOursError
+        self._hashing.forget(upload.upload_id)
+        _log.info("object visible", object_id=upload.object_id, size_bytes=upload.size_bytes, md5=md5)
+
+    def _registration(self) -> Registration:
+        """Return Song's word of now. Raises what leads back to OPEN; aborts the upload of a suppressed analysis."""
+        upload = self._upload
+        registration = registration_of(self._registry, upload.object_id)
+        if registration.analysis_state is AnalysisState.SUPPRESSED:
+            self._ledger.abort(upload.upload_id)
+            self._hashing.forget(upload.upload_id)
+            self._clean_up_if_aborted()
+            raise NotOursError
+        if registration.analysis_state is not AnalysisState.UNPUBLISHED:
+            raise AnalysisNotUnpublishedError(
+                f"analysis {registration.analysis_id} became {registration.analysis_state.value} during the upload of "
+                f"{upload.file_name}: its parts are kept; unpublish the analysis and complete again"
+            )
+        if registration.size_bytes != upload.size_bytes:
+            raise SizeNotRegisteredError(
+                f"{upload.file_name}: {registration.size_bytes} bytes are registered in Song now, this upload has "
+                f"{upload.size_bytes}: abort it, or correct the registration"
+            )
+        return registration
+
+    def _read_back(self, stored: StoredBytes) -> str:
+        """Return the MD5 of the assembled object. Raises DamagedPartError, StoreUnavailableError."""
+        md5, offset = hashlib.md5(usedforsecurity=False), 0
+        for part in self._parts:
+            digest = PartDigest()
+            try:
+                for piece in self._store.read(self._staging.key, stored.version, offset, part.size_bytes):
+                    md5.update(piece)
+                    digest.update(piece)
+            except StoredBytesCorruptError as error:
+                raise StoreUnavailableError(f"{self._upload.file_name} can't be read back: {error}") from error
+            if digest.hexdigest() != part.xxh3_128:
+                raise DamagedPartError(part)
+            offset += part.size_bytes
+            self._renew(offset)
+        return md5.hexdigest()
+
+    def _renew(self, hashed_size_bytes: int) -> None:
+        """Keep the lease. Raises NotOursError where the work must stop."""
+        if self._draining.is_set() or not self._ledger.renew(self._upload.upload_id, hashed_size_bytes):
+            raise NotOursError
+
+    def _unassemble(self) -> None:
+        """Turn the object back into a staging, so that parts can be replaced."""
+        self._staging, staged = self._store.reopen(self._staging, self._staged_parts())
+        self._parts = [
+            UploadPart(part.part_number, part.size_bytes, part.xxh3_128, again.etag)
+            for part, again in zip(self._parts, staged, strict=True)
+        ]
+
+    def _staged_parts(self) -> Sequence[StagedPart]:
+        offset = self._upload.plan.offset
+        return [
+            StagedPart(part.part_number, offset(part.part_number), part.size_bytes, part.store_etag)
+            for part in self._parts
+        ]
+
+    def _lose(self, part_numbers: Sequence[int]) -> None:
+        """Lead back to OPEN without these parts."""
+        lost = set(part_numbers)
+        self._parts = [part for part in self._parts if part.part_number not in lost]
+        shown = ", ".join(map(str, sorted(lost)[:20]))
+        self._reopen(
+            PartsMissingError(
+                f"{self._upload.file_name}: {len(lost)} parts are no longer in the store as they were sent ({shown}): "
+                "send them again",
+                sorted(lost),
+            )
+        )
+
+    def _reopen(self, error: ScoreError) -> None:
+        reason = next(REASONS[kind] for kind in type(error).__mro__ if kind in REASONS)
+        computed_md5 = error.metadata.get("computed_md5", "")
+        failure = UploadFailure(reason, str(error), computed_md5)
+        _log.warning("completion failed", upload_id=self._upload.upload_id, reason=reason, error=str(error))
+        if not self._ledger.reopen(self._upload, failure, self._staging.token, self._parts):
+            self._clean_up_if_aborted()
+
+    def _clean_up_if_aborted(self) -> None:
+        """Free what nobody needs any more: the key is this upload's own."""
+        if self._ledger.upload(self._upload.upload_id).state is UploadState.ABORTED:
+            self._store.abort(self._staging)
+            self._store.delete(self._staging.key)
+
+
+def require_parts(upload: Upload, parts: Sequence[UploadPart]) -> None:
+    """Raise PartsMissingError unless every part is persisted."""
+    persisted = {part.part_number for part in parts}
+    if missing := [number for number in upload.plan.numbers() if number not in persisted]:
+        shown = ", ".join(map(str, missing[:20])) + (", …" if missing[20:] else "")
+        raise PartsMissingError(
+            f"{upload.file_name}: {len(missing)} of {upload.plan.part_total} parts are missing ({shown}): send them",
+            missing,
+            upload_id=upload.upload_id,
+        )
+
+
+def _require_md5(upload: Upload, md5: str, registration: Registration) -> None:
+    if md5 != registration.md5:
+        raise ObjectDigestMismatchError(
+            f"{upload.file_name}: the uploaded bytes have MD5 {md5}, {registration.md5} is registered in Song. Every "
+            "part is kept: send those that differ from the registered file again, or correct the registration",
+            computed_md5=md5,
+            registered_md5=registration.md5,
+        )

@@ -1,0 +1,165 @@
+"""The MD5 of the whole, while the parts still come in.
+
+A hasher per upload follows the contiguous persisted prefix and reads it back from the staging, where it still is in
+the page cache; so parts may come in any order, streams may break, and nothing of it is ever stored: after a
+restart it begins again at the first byte. Each part's xxh3_128 is checked on the way, so that what a power loss took
+from a part is noticed, and the part asked for again.
+
+At most one worker per core hashes; `hashlib` lets go of the interpreter's lock while it does.
+"""
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from byte_path.digests import PartDigest
+from score_grpc.database.ledger import Ledger
+from score_grpc.domain import limits
+from score_grpc.domain.uploads import Upload, UploadPart
+from score_grpc.gateways.objects.port import ObjectStore, Staging
+
+_PARTS_PER_LOOK = 64
+
+_log = structlog.get_logger()
+
+
+class DamagedPartError(Exception):
+    """A part's bytes in the store are not those that were persisted."""
+
+    def __init__(self, part: UploadPart) -> None:
+        super().__init__(part.part_number)
+        self.part = part
+
+
+class PrefixHash:
+    """The MD5 of an upload's first parts."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        """Held while one part is hashed."""
+        self.is_behind = False
+        """Whether parts may have been persisted since a worker last looked."""
+        self.is_scheduled = False
+        """Whether a worker looks, or will."""
+        self.hashed_parts = 0
+        self.hashed_bytes = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    def add(self, part: UploadPart, pieces: Iterator[memoryview]) -> None:
+        """Take the next part. Raises DamagedPartError, and is then as before."""
+        md5, digest = self._md5.copy(), PartDigest()
+        for piece in pieces:
+            md5.update(piece)
+            digest.update(piece)
+        if digest.hexdigest() != part.xxh3_128:
+            raise DamagedPartError(part)
+        self._md5 = md5
+        self.hashed_parts += 1
+        self.hashed_bytes += part.size_bytes
+
+    def hexdigest(self) -> str:
+        """Return the MD5 so far."""
+        return self._md5.hexdigest()
+
+
+class Hashing:
+    """Hashes uploads in the background as their parts come in."""
+
+    def __init__(self, ledger: Ledger, store: ObjectStore, draining: threading.Event) -> None:
+        self._ledger, self._store, self._draining = ledger, store, draining
+        self._workers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
+        self._lock = threading.Lock()
+        self._hashes: OrderedDict[str, PrefixHash] = OrderedDict()
+
+    def follow(self, upload_id: str) -> None:
+        """Hash what is persisted beyond what has been hashed, soon."""
+        prefix = self._prefix(upload_id)
+        with self._lock:
+            prefix.is_behind = True
+            if prefix.is_scheduled or self._draining.is_set():
+                return
+            prefix.is_scheduled = True
+        self._workers.submit(self._catch_up, upload_id, prefix)
+
+    def restart(self, upload_id: str) -> None:
+        """Begin again at the first byte: a part was replaced."""
+        self.forget(upload_id)
+        self.follow(upload_id)
+
+    def forget(self, upload_id: str) -> None:
+        """Drop an upload's hash."""
+        with self._lock:
+            self._hashes.pop(upload_id, None)
+
+    def finish(self, upload: Upload, on_progress: Callable[[int], None]) -> str | None:
+        """Return the MD5 of the whole, of which every part is persisted.
+
+        None where the store can't read a staging, or it is assembled already. `on_progress` is told the bytes hashed,
+        after each batch of parts; what it raises ends the work. Raises DamagedPartError, StoreUnavailableError.
+        """
+        prefix = self._prefix(upload.upload_id)
+        on_progress(prefix.hashed_bytes)
+        while prefix.hashed_parts < upload.plan.part_total:
+            before = prefix.hashed_parts
+            if not self._add_parts(upload, prefix):
+                return None
+            if prefix.hashed_parts == before:
+                raise RuntimeError(f"part {before + 1} of upload {upload.upload_id} is not in the ledger")
+            on_progress(prefix.hashed_bytes)
+        return prefix.hexdigest()
+
+    def close(self) -> None:
+        """Stop; `draining` is set."""
+        self._workers.shutdown(cancel_futures=True)
+
+    def _prefix(self, upload_id: str) -> PrefixHash:
+        with self._lock:
+            prefix = self._hashes.setdefault(upload_id, PrefixHash())
+            self._hashes.move_to_end(upload_id)
+            while len(self._hashes) > limits.HASHED_UPLOADS:
+                self._hashes.popitem(last=False)
+            return prefix
+
+    def _catch_up(self, upload_id: str, prefix: PrefixHash) -> None:
+        try:
+            while self._is_behind(prefix):
+                upload = self._ledger.upload(upload_id)
+                before = -1
+                while prefix.hashed_parts != before and not self._draining.is_set():
+                    before = prefix.hashed_parts
+                    if not self._add_parts(upload, prefix):
+                        break
+        except DamagedPartError as damaged:  # completion meets it again, and asks for the part
+            _log.warning("part damaged in the store", upload_id=upload_id, part_number=damaged.part.part_number)
+        except Exception as error:  # noqa: BLE001 - completion meets it again, and says so
+            _log.warning("hashing paused", upload_id=upload_id, error=str(error))
+        finally:
+            with self._lock:
+                prefix.is_scheduled = False
+
+    def _is_behind(self, prefix: PrefixHash) -> bool:
+        """Whether to look again. A False ends the worker's turn in the same breath: no part falls between."""
+        with self._lock:
+            is_behind, prefix.is_behind = prefix.is_behind and not self._draining.is_set(), False
+            prefix.is_scheduled = is_behind
+            return is_behind
+
+    def _add_parts(self, upload: Upload, prefix: PrefixHash) -> bool:
+        """Hash the persisted parts that come next, up to a bound. False where the store can't read a staging."""
+        for part in self._ledger.parts(upload.upload_id, prefix.hashed_parts, _PARTS_PER_LOOK):
+            with prefix.lock:
+                if part.part_number <= prefix.hashed_parts:
+                    continue  # the other thread was faster
+                if part.part_number != prefix.hashed_parts + 1:
+                    break
+                staging = Staging(upload.staging_key, upload.staging_token)
+                pieces = self._store.read_staged(staging, upload.plan.offset(part.part_number), part.size_bytes)
+                if pieces is None:
+                    return False
+                prefix.add(part, pieces)
+        return True

@@ -1,0 +1,131 @@
+"""Start an upload, join the live one, or find the bytes stored."""
+
+import re
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from score_grpc.database.ledger import Ledger
+from score_grpc.domain.access import Action, Principal
+from score_grpc.domain.errors import (
+    FieldInvalidError,
+    Md5NotRegisteredError,
+    ObjectExistsError,
+    SizeNotRegisteredError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from score_grpc.domain.parts import plan_parts
+from score_grpc.domain.registrations import Registration
+from score_grpc.domain.stored_objects import StoredObject, Verification
+from score_grpc.domain.uploads import Upload, UploadState
+from score_grpc.gateways.objects.port import ObjectStore
+from score_grpc.gateways.registry import Registry
+from score_grpc.use_cases.permission import permit, registration_of
+
+_OBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,34}[A-Za-z0-9]", re.ASCII)
+_MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
+# Two callers may start at the same moment, and the winner's upload may end before the loser looks for it.
+_ATTEMPTS = 5
+
+
+def start_upload(
+    ledger: Ledger,
+    store: ObjectStore,
+    registry: Registry,
+    principal: Principal,
+    object_id: str,
+    size_bytes: int | None,
+    expected_md5: str,
+    part_size_hint_bytes: int,
+) -> Upload | StoredObject:
+    """Return the upload to write to, or the object if these bytes are stored and verified.
+
+    Raises FieldInvalidError, ObjectNotRegisteredError, ScopeMissingError, AnalysisNotUnpublishedError,
+    SizeNotRegisteredError, Md5NotRegisteredError, ObjectExistsError, StoreFullError, StoreUnavailableError,
+    SongUnavailableError.
+    """
+    require_object_id(object_id)
+    if expected_md5 and not _MD5.fullmatch(expected_md5):
+        raise FieldInvalidError("expected_md5", f"{expected_md5!r}: an MD5 has 32 hexadecimal digits")
+    registration = registration_of(registry, object_id)
+    permit(principal, Action.UPLOAD, registration)
+    _require_registered(registration, size_bytes, expected_md5.lower())
+    plan = plan_parts(registration.size_bytes, part_size_hint_bytes)
+    for _ in range(_ATTEMPTS):
+        stored = ledger.objects([object_id]).get(object_id)
+        if stored is not None:
+            return _same_bytes(stored, registration)
+        live = ledger.live_upload(object_id)
+        if live is not None:
+            return live
+        free_bytes = store.free_bytes()
+        if free_bytes is not None and free_bytes < registration.size_bytes:
+            raise StoreFullError(
+                f"{registration.file_name} has {registration.size_bytes} bytes, the store has room for {free_bytes}: "
+                "free some space, nothing was started"
+            )
+        # A key of its own for each attempt: what a dying attempt leaves behind can't be mistaken for this one's.
+        attempt = ledger.count_uploads(object_id) + 1
+        key = f"data/{object_id}" if attempt == 1 else f"data/{object_id}.{attempt}"
+        staging = store.begin(key)
+        now = datetime.now(UTC)
+        upload = Upload(
+            upload_id=str(uuid4()),
+            object_id=object_id,
+            study_id=registration.study_id,
+            analysis_id=registration.analysis_id,
+            file_name=registration.file_name,
+            state=UploadState.OPEN,
+            size_bytes=registration.size_bytes,
+            expected_md5=registration.md5,
+            part_size_bytes=plan.part_size_bytes,
+            staging_key=staging.key,
+            staging_token=staging.token,
+            persisted_part_total=0,
+            persisted_size_bytes=0,
+            hashed_size_bytes=0,
+            last_failure=None,
+            create_time=now,
+            update_time=now,
+        )
+        if ledger.add_upload(upload):
+            return upload
+        store.abort(staging)
+    raise StoreUnavailableError(f"uploads of {object_id} come and go too fast: retry")
+
+
+def require_object_id(object_id: str) -> None:
+    """Raise FieldInvalidError unless the text can be an object id."""
+    if not _OBJECT_ID.fullmatch(object_id):
+        raise FieldInvalidError(
+            "object_id", f"{object_id[:100]!r}: an object id has 3 to 36 letters, digits, '-' and '_' (often a UUID)"
+        )
+
+
+def _require_registered(registration: Registration, size_bytes: int | None, md5: str) -> None:
+    if size_bytes is not None and size_bytes != registration.size_bytes:
+        raise SizeNotRegisteredError(
+            f"{registration.file_name}: this file has {size_bytes} bytes, {registration.size_bytes} are registered in "
+            "Song: choose the right file, or correct the registration",
+            registered=str(registration.size_bytes),
+            given=str(size_bytes),
+        )
+    if md5 and md5 != registration.md5:
+        raise Md5NotRegisteredError(
+            f"{registration.file_name}: this file has MD5 {md5}, {registration.md5} is registered in Song: choose the "
+            "right file, or correct the registration",
+            registered=registration.md5,
+            given=md5,
+        )
+
+
+def _same_bytes(stored: StoredObject, registration: Registration) -> StoredObject:
+    is_same = (stored.size_bytes, stored.md5) == (registration.size_bytes, registration.md5)
+    if is_same and stored.verification is Verification.VERIFIED:
+        return stored
+    raise ObjectExistsError(
+        f"{registration.file_name}: object {stored.object_id} holds other bytes, MD5 {stored.md5}: they are never "
+        "overwritten; submit the file in a new analysis",
+        object_id=stored.object_id,
+        stored_md5=stored.md5,
+    )
