@@ -5,30 +5,29 @@ ClientError
 ├── LocalFileError                         a file on this machine is absent, unreadable or not the one meant
 └── ServiceError                           a call failed: reason, code, message, metadata, violations
     ├── NotFoundError                      nothing there, or not for this caller
-    │   ├── StudyIdDoesNotExistError · AnalysisTypeNotFoundError · AnalysisIdNotFoundError
+    │   ├── StudyNotFoundError · AnalysisNotFoundError · AnalysisTypeNotFoundError
     │   └── ObjectNotRegisteredError · ObjectNotFoundError · UploadNotFoundError · UploadAbortedError
     ├── InvalidRequestError                fix the request
-    │   ├── SchemaViolationError · PayloadParsingError · MalformedJsonSchemaError · MalformedParameterError
-    │   ├── StudyIdMismatchError · IllegalAnalysisTypeNameError · RequestIdReusedError
-    │   ├── DonorIdIsCorruptedError · SpecimenIdIsCorruptedError · SampleIdIsCorruptedError
+    │   ├── SchemaViolationError · PayloadParsingError · MalformedSchemaError · ParameterError
+    │   ├── StudyIdMismatchError · TypeNameReservedError · RequestIdReusedError
+    │   ├── DonorIdCorruptedError · SpecimenIdCorruptedError · SampleIdCorruptedError
     │   └── FieldInvalidError · PageTokenInvalidError · RangeInvalidError · ChunkOutOfOrderError
     ├── StateConflictError                 change the state of things first
-    │   ├── StudyAlreadyExistsError · InfoAlreadyExistsError · AnalysisTypeIncorrectVersionError
-    │   ├── SuppressedStateTransitionError · MissingStorageObjectsError
-    │   ├── MismatchingDonorDataError · MismatchingSpecimenDataError · MismatchingSampleDataError
-    │   ├── SpecimenToDonorIdMismatchError · SampleToSpecimenIdMismatchError
+    │   ├── StudyExistsError · DuplicateFilesError · TypeVersionNotLatestError · SuppressedError
+    │   ├── DonorDataMismatchError · SpecimenDataMismatchError · SampleDataMismatchError
+    │   ├── SpecimenDonorMismatchError · SampleSpecimenMismatchError · ObjectsMissingError
     │   ├── ObjectExistsError · UploadNotOpenError · PartsMissingError · PartTakenOverError
     │   └── GenerationChangedError · AnalysisNotUnpublishedError · AnalysisNotPublishedError
     ├── IntegrityError                     the bytes are not the ones registered, sent or stored
-    │   ├── MismatchingStorageObjectSizesError · MismatchingStorageObjectChecksumsError
-    │   ├── SizeNotRegisteredError · Md5NotRegisteredError · ObjectDigestMismatchError
-    │   └── ChunkCorruptError · StoredBytesCorruptError · AnalysisMissingFilesError
+    │   ├── ObjectSizesMismatchError · ObjectChecksumsMismatchError · ObjectDigestMismatchError
+    │   ├── SizeNotRegisteredError · Md5NotRegisteredError
+    │   └── ChunkCorruptError · StoredBytesCorruptError · FilesLostError
     ├── AccessError                        another token, or another scope
     │   └── TokenInvalidError · ScopeMissingError
     ├── UnavailableError                   not now: later, or once something is running again
     │   ├── UnreachableError               nothing answers at the address; never sent by a service
     │   ├── DeadlineExceededError          no answer in time; never sent by a service
-    │   ├── ServiceUnavailableError · StorageServiceError · GatewayIsDownError · GatewayTimedOutError
+    │   ├── ServiceUnavailableError · ScoreUnreachableError · ScoreTimedOutError · ScoreAnswerUnusableError
     │   ├── SongUnavailableError · StoreUnavailableError · LedgerUnavailableError · DrainingError
     │   └── TooManyStreamsError · StoreFullError
     ├── UnimplementedError                 this server does not offer the method; never sent by a service
@@ -107,7 +106,7 @@ class NotFoundError(ServiceError):
     """Nothing there, or not for this caller."""
 
 
-class StudyIdDoesNotExistError(NotFoundError, reason="STUDY_ID_DOES_NOT_EXIST"):
+class StudyNotFoundError(NotFoundError, reason="STUDY_ID_DOES_NOT_EXIST"):
     """No such study; ids are case-sensitive."""
 
 
@@ -115,7 +114,7 @@ class AnalysisTypeNotFoundError(NotFoundError, reason="ANALYSIS_TYPE_NOT_FOUND")
     """No such analysis type, or no such version of it (`metadata["latest"]`)."""
 
 
-class AnalysisIdNotFoundError(NotFoundError, reason="ANALYSIS_ID_NOT_FOUND"):
+class AnalysisNotFoundError(NotFoundError, reason="ANALYSIS_ID_NOT_FOUND"):
     """No such analysis in the study, or not for this caller."""
 
 
@@ -147,11 +146,11 @@ class PayloadParsingError(InvalidRequestError, reason="PAYLOAD_PARSING"):
     """The text is not a JSON object."""
 
 
-class MalformedJsonSchemaError(InvalidRequestError, reason="MALFORMED_JSON_SCHEMA"):
+class MalformedSchemaError(InvalidRequestError, reason="MALFORMED_JSON_SCHEMA"):
     """The schema of an analysis type does not compile."""
 
 
-class MalformedParameterError(InvalidRequestError, reason="MALFORMED_PARAMETER"):
+class ParameterError(InvalidRequestError, reason="MALFORMED_PARAMETER"):
     """A field of a request to Song is missing or out of its bounds."""
 
 
@@ -159,7 +158,7 @@ class StudyIdMismatchError(InvalidRequestError, reason="STUDY_ID_MISMATCH"):
     """The payload names another study than the request."""
 
 
-class IllegalAnalysisTypeNameError(InvalidRequestError, reason="ILLEGAL_ANALYSIS_TYPE_NAME"):
+class TypeNameReservedError(InvalidRequestError, reason="ILLEGAL_ANALYSIS_TYPE_NAME"):
     """The name of the analysis type is reserved."""
 
 
@@ -167,15 +166,15 @@ class RequestIdReusedError(InvalidRequestError, reason="REQUEST_ID_REUSED"):
     """The request id came before with other content."""
 
 
-class DonorIdIsCorruptedError(InvalidRequestError, reason="DONOR_ID_IS_CORRUPTED"):
+class DonorIdCorruptedError(InvalidRequestError, reason="DONOR_ID_IS_CORRUPTED"):
     """The payload's donorId is not the one its submitter id resolves to."""
 
 
-class SpecimenIdIsCorruptedError(InvalidRequestError, reason="SPECIMEN_ID_IS_CORRUPTED"):
+class SpecimenIdCorruptedError(InvalidRequestError, reason="SPECIMEN_ID_IS_CORRUPTED"):
     """The payload's specimenId is not the one its submitter id resolves to."""
 
 
-class SampleIdIsCorruptedError(InvalidRequestError, reason="SAMPLE_ID_IS_CORRUPTED"):
+class SampleIdCorruptedError(InvalidRequestError, reason="SAMPLE_ID_IS_CORRUPTED"):
     """The payload's sampleId is not the one its submitter id resolves to."""
 
 
@@ -199,43 +198,43 @@ class StateConflictError(ServiceError):
     """The state of things forbids it: change that first."""
 
 
-class StudyAlreadyExistsError(StateConflictError, reason="STUDY_ALREADY_EXISTS"):
+class StudyExistsError(StateConflictError, reason="STUDY_ALREADY_EXISTS"):
     """The study id is taken."""
 
 
-class InfoAlreadyExistsError(StateConflictError, reason="INFO_ALREADY_EXISTS"):
+class DuplicateFilesError(StateConflictError, reason="INFO_ALREADY_EXISTS"):
     """The study has a file with the same MD5."""
 
 
-class AnalysisTypeIncorrectVersionError(StateConflictError, reason="ANALYSIS_TYPE_INCORRECT_VERSION"):
+class TypeVersionNotLatestError(StateConflictError, reason="ANALYSIS_TYPE_INCORRECT_VERSION"):
     """The version of the analysis type is not the latest."""
 
 
-class SuppressedStateTransitionError(StateConflictError, reason="SUPPRESSED_STATE_TRANSITION"):
+class SuppressedError(StateConflictError, reason="SUPPRESSED_STATE_TRANSITION"):
     """The analysis is SUPPRESSED and stays so."""
 
 
-class MissingStorageObjectsError(StateConflictError, reason="MISSING_STORAGE_OBJECTS"):
+class ObjectsMissingError(StateConflictError, reason="MISSING_STORAGE_OBJECTS"):
     """Score does not hold these files yet (`metadata["object_ids"]`): upload them."""
 
 
-class MismatchingDonorDataError(StateConflictError, reason="MISMATCHING_DONOR_DATA"):
+class DonorDataMismatchError(StateConflictError, reason="MISMATCHING_DONOR_DATA"):
     """The donor is known with other data."""
 
 
-class MismatchingSpecimenDataError(StateConflictError, reason="MISMATCHING_SPECIMEN_DATA"):
+class SpecimenDataMismatchError(StateConflictError, reason="MISMATCHING_SPECIMEN_DATA"):
     """The specimen is known with other data."""
 
 
-class MismatchingSampleDataError(StateConflictError, reason="MISMATCHING_SAMPLE_DATA"):
+class SampleDataMismatchError(StateConflictError, reason="MISMATCHING_SAMPLE_DATA"):
     """The sample is known with other data."""
 
 
-class SpecimenToDonorIdMismatchError(StateConflictError, reason="SPECIMEN_TO_DONOR_ID_MISMATCH"):
+class SpecimenDonorMismatchError(StateConflictError, reason="SPECIMEN_TO_DONOR_ID_MISMATCH"):
     """The specimen is known as another donor's."""
 
 
-class SampleToSpecimenIdMismatchError(StateConflictError, reason="SAMPLE_TO_SPECIMEN_ID_MISMATCH"):
+class SampleSpecimenMismatchError(StateConflictError, reason="SAMPLE_TO_SPECIMEN_ID_MISMATCH"):
     """The sample is known as another specimen's."""
 
 
@@ -271,11 +270,11 @@ class IntegrityError(ServiceError):
     """The bytes are not the ones that were registered, sent or stored."""
 
 
-class MismatchingStorageObjectSizesError(IntegrityError, reason="MISMATCHING_STORAGE_OBJECT_SIZES"):
+class ObjectSizesMismatchError(IntegrityError, reason="MISMATCHING_STORAGE_OBJECT_SIZES"):
     """Score holds objects of other sizes (`metadata["object_ids"]`)."""
 
 
-class MismatchingStorageObjectChecksumsError(IntegrityError, reason="MISMATCHING_STORAGE_OBJECT_CHECKSUMS"):
+class ObjectChecksumsMismatchError(IntegrityError, reason="MISMATCHING_STORAGE_OBJECT_CHECKSUMS"):
     """Score holds objects with other MD5s (`metadata["object_ids"]`)."""
 
 
@@ -299,7 +298,7 @@ class StoredBytesCorruptError(IntegrityError, reason="STORED_BYTES_CORRUPT"):
     """The store returned other bytes than it was given."""
 
 
-class AnalysisMissingFilesError(IntegrityError, reason="ANALYSIS_MISSING_FILES"):
+class FilesLostError(IntegrityError, reason="ANALYSIS_MISSING_FILES"):
     """The stored analysis has no file: Song's database was damaged."""
 
 
@@ -331,15 +330,15 @@ class ServiceUnavailableError(UnavailableError, reason="SERVICE_UNAVAILABLE"):
     """Song's database can't be reached, or Song is shutting down."""
 
 
-class StorageServiceError(UnavailableError, reason="STORAGE_SERVICE_ERROR"):
+class ScoreAnswerUnusableError(UnavailableError, reason="STORAGE_SERVICE_ERROR"):
     """Score gave Song an answer it can't use."""
 
 
-class GatewayIsDownError(UnavailableError, reason="GATEWAY_IS_DOWN"):
+class ScoreUnreachableError(UnavailableError, reason="GATEWAY_IS_DOWN"):
     """Song can't reach Score."""
 
 
-class GatewayTimedOutError(UnavailableError, reason="GATEWAY_TIMED_OUT"):
+class ScoreTimedOutError(UnavailableError, reason="GATEWAY_TIMED_OUT"):
     """Score did not answer Song in time."""
 
 

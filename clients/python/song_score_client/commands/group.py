@@ -1,0 +1,72 @@
+"""What the commands `song` and `score` have in common: options anywhere on the line, errors as lines, exit codes.
+
+Nothing heavy is imported here: `--help` must answer at once.
+"""
+
+from __future__ import annotations  # errors are imported when one is raised
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from song_score_client.errors import ClientError
+
+
+class CommandGroup(TyperGroup):
+    """The commands of a program. Its own options may stand before or after the command's name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer does not export its type
+        """Parse the group's options, wherever they stand."""
+        return super().parse_args(ctx, self._gather_options(args))
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
+        """Run the command; an error of the SDK becomes lines on stderr and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from song_score_client.errors import ClientError  # noqa: PLC0415 - brings grpc with it
+
+            if not isinstance(error, ClientError):
+                raise
+            report(ctx.info_name, error)
+            raise typer.Exit(self.exit_code(error)) from None
+
+    def exit_code(self, _error: ClientError) -> int:
+        """Return the program's exit code for an error."""
+        return 1
+
+    def _gather_options(self, args: list[str]) -> list[str]:
+        """Move the group's options to the front, where the parser wants them."""
+        is_flag = {
+            name: getattr(option, "is_flag", False)
+            for option in self.params
+            for name in option.opts
+            if name.startswith("--")
+        }
+        front, rest, waiting = [], [], list(args)
+        while waiting and waiting[0] != "--":
+            word = waiting.pop(0)
+            name, equals, _ = word.partition("=")
+            if name not in is_flag:
+                rest.append(word)
+                continue
+            front.append(word)
+            if not equals and not is_flag[name] and waiting:
+                front.append(waiting.pop(0))
+        return front + rest + waiting
+
+
+def report(program: str, error: ClientError) -> None:
+    """Say on stderr what is wrong; violations follow, one a line, or as a table for people."""
+    violations = getattr(error, "violations", ())
+    print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - this is what a command does
+    if violations and sys.stderr.isatty():
+        from song_score_client.commands.output import print_violations  # noqa: PLC0415 - brings rich with it
+
+        print_violations(violations, to_stderr=True)
+        return
+    for place, what in violations:
+        print(f"  {place or '(document)'}: {what}", file=sys.stderr)  # noqa: T201 - as above

@@ -1,0 +1,84 @@
+"""What a command prints: tables for people, JSON for programs. Only results go to stdout."""
+
+from __future__ import annotations  # rich is imported when a person looks
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from song_score_client.exact_json import INDENT, Json, dump
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where results go."""
+
+    as_json: bool
+    """JSON even to a terminal; what is no terminal always gets JSON."""
+
+    @property
+    def is_for_people(self) -> bool:
+        """True when a person looks at stdout and asked for no JSON."""
+        return not self.as_json and sys.stdout.isatty()
+
+    def show(self, document: Json, view: Callable[[], RenderableType]) -> None:
+        """Print one result."""
+        if self.is_for_people:
+            _print_rich(view())
+        else:
+            _write(dump(document) + "\n")
+
+    def show_each(
+        self,
+        items: Iterable[Item],
+        render: Callable[[Item], Json],
+        columns: Sequence[str],
+        cells: Callable[[Item], Sequence[str]],
+    ) -> None:
+        """Print many results: a table of all, or a JSON array whose items are written as they come."""
+        if self.is_for_people:
+            _print_rich(table(columns, map(cells, items)))
+            return
+        opening = "[\n"
+        for item in items:
+            _write(f"{opening}{INDENT}{dump(render(item), INDENT)}")
+            opening = ",\n"
+        _write("\n]\n" if opening == ",\n" else "[]\n")
+
+    def show_text(self, text: str) -> None:
+        """Print text as it is, for people and programs alike."""
+        _write(text)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
+    """Return a plain table; cells are text, never markup."""
+    from rich import box  # noqa: PLC0415 - only for people
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    drawn = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        drawn.add_row(*map(Text, row))
+    return drawn
+
+
+def print_violations(violations: Iterable[tuple[str, str]], *, to_stderr: bool = False) -> None:
+    """Print where a document is wrong, and how, for people."""
+    rows = [(place or "(document)", what) for place, what in violations]
+    _print_rich(table(["where", "what is wrong"], rows), to_stderr=to_stderr)
+
+
+def _print_rich(renderable: RenderableType, *, to_stderr: bool = False) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only for people
+
+    Console(stderr=to_stderr, highlight=False).print(renderable, markup=False)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)

@@ -1,0 +1,182 @@
+"""Where the services are, which study is meant and who asks: flags > environment > file > defaults.
+
+The file is TOML, `$XDG_CONFIG_HOME/song-score/config.toml` unless another is named:
+
+    [song]
+    url = "localhost:50051"
+    study_id = "ABC123"
+    access_token = "…"
+
+    [score]
+    url = "localhost:50052"
+
+    [profile.staging.song]      # only what differs; chosen by --profile staging
+    url = "song.example.org:50051"
+
+Access tokens come from the environment or the file alone: a command line can be read by every user of the
+machine, and stays in the shell's history.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from song_score_client.errors import ConfigurationError
+
+_SCHEMES = ("grpc", "http")
+
+_ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
+    "song.url": ("SONG_URL", "CLIENT_SERVER_URL"),
+    "song.study_id": ("SONG_STUDY_ID", "CLIENT_STUDY_ID"),
+    "song.access_token": ("SONG_ACCESS_TOKEN", "CLIENT_ACCESS_TOKEN", "ACCESSTOKEN"),
+    "score.url": ("SCORE_URL", "STORAGE_URL"),
+    "score.access_token": ("SCORE_ACCESS_TOKEN", "ACCESSTOKEN"),
+}
+"""Each setting's variables, the first that is set wins. Those without SONG_ or SCORE_ are Overture's."""
+
+_DEFAULTS: Mapping[str, str] = {"song.url": "localhost:50051", "score.url": "localhost:50052"}
+_PROFILE_VARIABLE = "STORAGE_PROFILE"
+_SECRETS = frozenset({"song.access_token", "score.access_token"})
+SETTINGS = tuple(_ENVIRONMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One setting in force."""
+
+    text: str | None = field(repr=False)
+    source: str
+    """For people: which flag, variable or file it is from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings in force, each with its source."""
+
+    values: Mapping[str, Value]
+    """One for each name of SETTINGS."""
+
+    @property
+    def song_address(self) -> str:
+        """`host:port` of Song."""
+        return self._address("song.url")
+
+    @property
+    def score_address(self) -> str:
+        """`host:port` of Score."""
+        return self._address("score.url")
+
+    @property
+    def song_token(self) -> str | None:
+        """Bearer token for Song."""
+        return self.values["song.access_token"].text
+
+    @property
+    def score_token(self) -> str | None:
+        """Bearer token for Score."""
+        return self.values["score.access_token"].text
+
+    @property
+    def study_id(self) -> str:
+        """The study that is meant; ConfigurationError where none is set."""
+        study_id = self.values["song.study_id"].text
+        if study_id is None:
+            raise ConfigurationError(
+                "no study is set: use --study, SONG_STUDY_ID or study_id in the configuration file"
+            )
+        return study_id
+
+    def shown(self, name: str) -> str | None:
+        """Return a setting's text for the eyes of people: secrets masked."""
+        text = self.values[name].text
+        return "********" if text is not None and name in _SECRETS else text
+
+    def _address(self, name: str) -> str:
+        value = self.values[name]
+        return parse_address(value.text or "", _DEFAULTS[name].rpartition(":")[2], value.source)
+
+
+def load_configuration(
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str] = os.environ,
+    *,
+    path: Path | None = None,
+    profile: str | None = None,
+) -> Configuration:
+    """Gather the settings. `flags` has names of SETTINGS; None and the empty string mean: not set.
+
+    Raises ConfigurationError where the file or the profile can't be read or has names unknown here.
+    """
+    profile = profile or environment.get(_PROFILE_VARIABLE) or None
+    tables = _read_file(path, environment, profile)
+    values = {}
+    for name, variables in _ENVIRONMENT.items():
+        candidates = [(flags.get(name), "flag")]
+        candidates += [(environment.get(variable), variable) for variable in variables]
+        candidates += [(table.get(name), source) for table, source in tables]
+        candidates += [(_DEFAULTS.get(name), "default")]
+        text, source = next((found for found in candidates if found[0]), (None, "not set"))
+        values[name] = Value(text, source)
+    return Configuration(values)
+
+
+def parse_address(text: str, default_port: str, source: str) -> str:
+    """Return `host:port` of `host`, `host:port`, `grpc://host:port` or `http://host:port`."""
+    url = urlsplit(text if "://" in text else f"grpc://{text}")
+    try:
+        host, port = url.hostname, url.port
+    except ValueError:
+        host, port = None, None
+    if url.scheme == "https":
+        raise ConfigurationError(f"{source}: {text}: TLS is not supported yet, use grpc://")
+    if url.scheme not in _SCHEMES or not host or url.path.strip("/") or url.query or url.username:
+        raise ConfigurationError(f"{source}: {text!r} is no address: expected host:port or grpc://host:port")
+    return f"[{host}]:{port or default_port}" if ":" in host else f"{host}:{port or default_port}"
+
+
+def default_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the configuration file is unless another is named."""
+    home = environment.get("XDG_CONFIG_HOME")
+    return (Path(home) if home else Path.home() / ".config") / "song-score" / "config.toml"
+
+
+def _read_file(
+    path: Path | None, environment: Mapping[str, str], profile: str | None
+) -> list[tuple[dict[str, str], str]]:
+    """Return the file's settings with their source, the profile's first."""
+    chosen = path or default_path(environment)
+    try:
+        document = tomllib.loads(chosen.read_text("utf-8"))
+    except FileNotFoundError:
+        if path is not None or profile is not None:
+            raise ConfigurationError(f"there is no configuration file {chosen}") from None
+        return []
+    except OSError as error:
+        raise ConfigurationError(f"can't read {chosen}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{chosen} is not valid TOML: {error}") from None
+    profiles = document.pop("profile", {})
+    tables = [(_flatten(document, str(chosen)), str(chosen))]
+    if profile is not None:
+        if not isinstance(profiles, dict) or not isinstance(profiles.get(profile), dict):
+            raise ConfigurationError(f"{chosen} has no profile {profile!r}")
+        source = f"{chosen}, profile {profile}"
+        tables.insert(0, (_flatten(profiles[profile], source), source))
+    return tables
+
+
+def _flatten(document: Mapping[str, Any], source: str) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for table, entries in document.items():
+        for key, value in entries.items() if isinstance(entries, dict) else [("", entries)]:
+            name = f"{table}.{key}".rstrip(".")
+            if name not in SETTINGS:
+                raise ConfigurationError(f"{source}: there is no setting {name}; there are {', '.join(SETTINGS)}")
+            if not isinstance(value, str):
+                raise ConfigurationError(f"{source}: {name} must be a string")
+            flat[name] = value
+    return flat

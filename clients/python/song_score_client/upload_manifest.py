@@ -1,0 +1,83 @@
+"""The upload manifest: which object id belongs to which local file. `song manifest` writes it, `score upload` reads it.
+
+The first line is `<analysisId>`, TAB, TAB; then one line per file: object id, TAB, absolute path, TAB, MD5.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from song.v1.file_pb2 import File
+
+from song_score_client.errors import LocalFileError
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """One file to upload."""
+
+    object_id: str
+    path: Path
+    """Absolute."""
+    md5: str
+    """32 lower-case hexadecimal digits, as registered."""
+
+
+def match_files(files: Sequence[File], directory: Path) -> list[ManifestEntry]:
+    """Find each registered file in the directory, with the registered size.
+
+    Raises LocalFileError naming every file that is absent or has another size. MD5s are not compared: the
+    upload does that.
+    """
+    if not directory.is_dir():
+        raise LocalFileError(f"{directory} is not a directory")
+    entries, problems = [], []
+    for file in files:
+        path = (directory / file.file_name).absolute()
+        problem = _problem(file, path)
+        if problem:
+            problems.append(f"  {file.file_name}: {problem}")
+        entries.append(ManifestEntry(file.object_id, path, file.md5))
+    if problems:
+        heading = f"{len(problems)} of {len(files)} files in {directory} are not as registered:"
+        raise LocalFileError("\n".join([heading, *problems]))
+    return entries
+
+
+def format_manifest(analysis_id: str, entries: Sequence[ManifestEntry]) -> str:
+    """Return the manifest's text."""
+    lines = [f"{analysis_id}\t\t", *(f"{entry.object_id}\t{entry.path}\t{entry.md5}" for entry in entries)]
+    return "\n".join(lines) + "\n"
+
+
+def write_manifest(text: str, target: Path) -> None:
+    """Write the file whole or not at all; one that is there is replaced."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        try:
+            # A path may hold bytes that are no UTF-8; they go through as they are.
+            with temporary.open("x", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(text)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise LocalFileError(f"can't write {target}: {error.strerror}") from None
+
+
+def _problem(file: File, path: Path) -> str | None:
+    # The server promises a plain name, yet a path would lead out of the directory.
+    if "/" in file.file_name:
+        return "is no file name"
+    if "\t" in str(path) or len(str(path).splitlines()) > 1:
+        return "a tab or a line break in its path can't stand in a manifest"
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        return error.strerror or str(error)
+    if not path.is_file():
+        return "is not a file"
+    if size != file.size_bytes:
+        return f"has {size} bytes, registered are {file.size_bytes}"
+    return None
