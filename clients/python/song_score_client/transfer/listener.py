@@ -1,0 +1,20 @@
+"""Whoever watches a transfer: a progress bar, JSON lines, nobody. Called from several threads."""
+
+
+class Listener:
+    """Watches one file's transfer; this one looks away. Override what you want to see."""
+
+    def begin(self, size_bytes: int, done_bytes: int) -> None:
+        """Tell of a transfer that begins: `done_bytes` of `size_bytes` need not be moved again."""
+
+    def move(self, size_bytes: int) -> None:
+        """Tell of bytes that went over the network, for the rate."""
+
+    def verify(self, size_bytes: int) -> None:
+        """Tell of bytes that are safe: a whole part, persisted and verified."""
+
+    def withdraw(self, size_bytes: int) -> None:
+        """Tell of bytes that were thought safe and must be moved again."""
+
+    def say(self, message: str) -> None:
+        """Tell of something a person may want to know: a resumption, a retry."""

@@ -1,0 +1,259 @@
+"""Upload one file: start or join, send what is missing, complete, prove."""
+
+import os
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from score.v1.stored_object_pb2 import StoredObject
+from score.v1.upload_pb2 import (
+    UPLOAD_STATE_ABORTED,
+    UPLOAD_STATE_COMPLETED,
+    UPLOAD_STATE_OPEN,
+    Upload,
+    UploadFailure,
+    UploadPart,
+)
+from score.v1.upload_service_pb2 import CompleteUploadResponse, GetUploadResponse
+
+from song_score_client.errors import (
+    ClientError,
+    ObjectDigestMismatchError,
+    PartsMissingError,
+    ServiceError,
+    UploadNotOpenError,
+)
+from song_score_client.score import ScoreClient
+from song_score_client.transfer.journal import Journal
+from song_score_client.transfer.listener import Listener
+from song_score_client.transfer.local_file import LocalFile, open_file
+from song_score_client.transfer.parts import PartQueue, part_range
+from song_score_client.transfer.rate import RateLimit
+from song_score_client.transfer.streams import keep_streaming, run_streams
+from song_score_client.transfer.upload_stream import UploadStream
+
+STREAMS = 1
+ROUNDS = 5
+"""How often parts may turn out to be missing or different at completion before it is given up."""
+POLL_SECONDS = (0.05, 1.0)
+"""First and longest pause between two looks at a completion."""
+_DIGEST_MISMATCH = "OBJECT_DIGEST_MISMATCH"
+_TRANSIENT_FAILURES = {"SONG_UNAVAILABLE", "STORE_UNAVAILABLE"}
+
+
+def default_state_dir() -> Path:
+    """Return where upload journals are kept: XDG_STATE_HOME/song-score, by default below the home directory."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "song-score"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResult:
+    """What an upload came to."""
+
+    stored_object: StoredObject
+    part_total: int
+    kept_part_total: int
+    """Parts that were persisted before and not sent again. All of them where the object was there already."""
+    sent_bytes: int
+    """Bytes of the parts sent by this call."""
+
+
+def upload_file(
+    score: ScoreClient,
+    object_id: str,
+    path: Path,
+    *,
+    expected_md5: str = "",
+    streams: int = STREAMS,
+    rate: RateLimit | None = None,
+    state_dir: Path | None = None,
+    listener: Listener | None = None,
+) -> UploadResult:
+    """Upload a file under the object id that Song gave it, and return once the server has verified it.
+
+    Run again after any failure, it sends no persisted part again, from this machine or another. Raises
+    LocalFileError, ServiceError; ObjectDigestMismatchError if the file is not the registered one.
+    """
+    with open_file(path) as file:
+        transfer = _Transfer(score, object_id, file, streams, rate, listener or Listener())
+        return transfer.run(expected_md5, state_dir or default_state_dir())
+
+
+class _Transfer:
+    def __init__(
+        self,
+        score: ScoreClient,
+        object_id: str,
+        file: LocalFile,
+        streams: int,
+        rate: RateLimit | None,
+        listener: Listener,
+    ) -> None:
+        self._score, self._object_id, self._file = score, object_id, file
+        self._streams, self._rate, self._listener = streams, rate, listener
+        self._sent_bytes = 0
+        self._lock = threading.Lock()
+        """Streams note their parts from their own threads."""
+
+    def run(self, expected_md5: str, state_dir: Path) -> UploadResult:
+        size_bytes = self._file.identity.size_bytes
+        started = self._score.start_upload(self._object_id, size_bytes=size_bytes, expected_md5=expected_md5)
+        if started.WhichOneof("result") == "stored_object":
+            self._listener.begin(size_bytes, size_bytes)
+            self._listener.say("these bytes are stored and verified already")
+            part_total = started.stored_object.part_total
+            return UploadResult(started.stored_object, part_total, part_total, 0)
+        self._upload = started.upload
+        self._journal = self._open_journal(state_dir)
+        try:
+            persisted, replaced = self._compare(self._persisted_parts())
+            kept_total = len(persisted)
+            kept_bytes = sum(self._part_bytes(number) for number in persisted)
+            self._listener.begin(size_bytes, kept_bytes)
+            if kept_total:
+                self._listener.say(
+                    f"resuming: {kept_total} of {self._upload.part_total} parts are persisted and are not sent again"
+                )
+            if self._upload.state == UPLOAD_STATE_OPEN:
+                self._send(self._missing(persisted), replaced)
+            stored = self._complete()
+            self._journal.remove()
+        finally:
+            self._journal.close()
+        return UploadResult(stored, self._upload.part_total, kept_total, self._sent_bytes)
+
+    def _open_journal(self, state_dir: Path) -> Journal:
+        identity = self._file.identity
+        header: dict[str, str | int] = {
+            "server": self._score.connection.address,
+            "upload_id": self._upload.upload_id,
+            "path": str(self._file.path.absolute()),
+            "size_bytes": identity.size_bytes,
+            "modified_ns": identity.modified_ns,
+            "device": identity.device,
+            "inode": identity.inode,
+        }
+        return Journal(state_dir / f"{self._upload.object_id}.upload", header)
+
+    def _persisted_parts(self) -> list[UploadPart]:
+        if not self._upload.persisted_part_total:
+            return []
+        return list(self._score.list_upload_parts(self._upload.upload_id))
+
+    def _compare(self, parts: Iterable[UploadPart]) -> tuple[set[int], frozenset[int]]:
+        """Return the persisted parts that have the file's bytes, and those that have others.
+
+        Parts in the journal of this very file are known; the others are read and hashed.
+        """
+        same, different = set(), set()
+        for part in parts:
+            number = part.part_number
+            known = self._journal.digests.get(number)
+            if known != part.xxh3_128:
+                known = self._file.part_digest(*self._range(number))
+            if known == part.xxh3_128:
+                same.add(number)
+                if number not in self._journal.digests:
+                    self._journal.add(number, known)
+            else:
+                different.add(number)
+        return same, frozenset(different)
+
+    def _range(self, number: int) -> tuple[int, int]:
+        return part_range(number, self._upload.part_size_bytes, self._upload.size_bytes)
+
+    def _part_bytes(self, number: int) -> int:
+        return self._range(number)[1]
+
+    def _missing(self, persisted: set[int]) -> list[int]:
+        return [number for number in range(1, self._upload.part_total + 1) if number not in persisted]
+
+    def _send(self, part_numbers: Iterable[int], replaced: frozenset[int]) -> None:
+        """Send these parts. Raises what ends the transfer."""
+        queue = PartQueue(part_numbers)
+
+        def make_stream() -> UploadStream:
+            return UploadStream(
+                self._upload, self._file, queue, replaced, self._listener, self._rate, self._note_persisted
+            )
+
+        connection = self._score.connection
+        # Another client may have sent the last part and completed the upload: that is where to look next.
+        with suppress(UploadNotOpenError):
+            run_streams(queue, self._streams, lambda: keep_streaming(connection, queue, make_stream, self._listener))
+
+    def _note_persisted(self, part: UploadPart) -> None:
+        with self._lock:
+            self._sent_bytes += part.size_bytes
+            self._journal.add(part.part_number, part.xxh3_128)
+
+    def _complete(self) -> StoredObject:
+        """Complete, sending again what turns out to be missing or different. Raises what ends the transfer."""
+        for _ in range(ROUNDS):
+            self._file.require_unchanged()
+            upload, stored = self._await_completion()
+            if stored is not None:
+                return stored
+            reason = upload.last_failure.reason
+            same, different = self._compare(self._persisted_parts())
+            missing = self._missing(same)
+            if not missing and reason == _DIGEST_MISMATCH:
+                raise self._wrong_file(upload.last_failure)
+            if not missing:
+                raise _failure_error(upload.last_failure)
+            self._listener.say(f"{upload.last_failure.message or reason}; sending {len(missing)} parts again")
+            self._listener.withdraw(sum(map(self._part_bytes, missing)))
+            self._send(missing, different)
+        raise ClientError(f"{self._file.path}: parts went missing {ROUNDS} times after they were sent; run it again")
+
+    def _await_completion(self) -> tuple[Upload, StoredObject | None]:
+        """Return the upload once it is COMPLETED with its object, or OPEN again with what is wrong."""
+        failures, delay = 0, POLL_SECONDS[0]
+        try:
+            answer: CompleteUploadResponse | GetUploadResponse = self._score.complete_upload(self._upload.upload_id)
+        except PartsMissingError as error:
+            failure = UploadFailure(reason=error.reason, message=error.message)
+            return Upload(last_failure=failure), None
+        while True:
+            upload = answer.upload
+            if upload.state == UPLOAD_STATE_COMPLETED:
+                return upload, answer.stored_object
+            if upload.state == UPLOAD_STATE_ABORTED:
+                raise _failure_error(
+                    UploadFailure(reason="UPLOAD_ABORTED", message=f"the upload of {self._file.path} was aborted")
+                )
+            if upload.state == UPLOAD_STATE_OPEN:
+                cause = _failure_error(upload.last_failure)
+                pause = self._score.connection.retry.delay_seconds(failures := failures + 1, cause)
+                if pause is None:
+                    return upload, None
+                self._listener.say(f"{cause}; asking again in {pause:.1f} s")
+                time.sleep(pause)
+                answer = self._score.complete_upload(self._upload.upload_id)
+            else:
+                time.sleep(delay)
+                delay = min(delay * 2, POLL_SECONDS[1])
+                answer = self._score.get_upload(self._upload.upload_id)
+
+    def _wrong_file(self, failure: UploadFailure) -> ObjectDigestMismatchError:
+        return ObjectDigestMismatchError(
+            f"{self._file.path} is not the registered file: its MD5 is {self._file.md5()}, and the server received the "
+            f"same bytes ({failure.computed_md5}). {failure.message}",
+            service="score",
+            code=grpc.StatusCode.FAILED_PRECONDITION,
+            reason=failure.reason,
+            metadata={"computed_md5": failure.computed_md5, "object_id": self._object_id},
+        )
+
+
+def _failure_error(failure: UploadFailure) -> ServiceError:
+    """Return the error that a completion's failure would have been, had a call raised it."""
+    kind = ServiceError.reasons.get(failure.reason, ServiceError)
+    is_transient = failure.reason in _TRANSIENT_FAILURES
+    code = grpc.StatusCode.UNAVAILABLE if is_transient else grpc.StatusCode.FAILED_PRECONDITION
+    return kind(failure.message, service="score", code=code, reason=failure.reason)
