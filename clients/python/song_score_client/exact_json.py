@@ -1,15 +1,17 @@
 """JSON whose numbers keep every digit: 9007199254740993 stays so, and 0.10 is not 0.1."""
 
 import json
+from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
 INDENT = "  "
 
 
-class Number(str):
-    """A number as it was written. Equal to, and sorted as, its text: meant to be carried, not computed with."""
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as it was written: meant to be carried, not computed with."""
 
-    __slots__ = ()
+    text: str
 
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | Number | str | int | bool | None"
@@ -36,7 +38,7 @@ def dump(value: Json, indent: str = "") -> str:
     """Return the value as indented JSON text; `indent` is that of the line it starts on."""
     match value:
         case Number():
-            return value
+            return value.text
         case dict() if value:
             inner = indent + INDENT
             members = [f"{inner}{_quote(key)}: {dump(member, inner)}" for key, member in value.items()]

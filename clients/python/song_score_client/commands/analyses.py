@@ -29,7 +29,7 @@ class State(StrEnum):
 
 def submit(context: typer.Context, file: PayloadFile, allow_duplicates: AllowDuplicates = False) -> None:
     """Submit an analysis; prints its id."""
-    from song_score_client.commands.session import read_document
+    from song_score_client.commands.inputs import read_document
     from song_score_client.errors import SchemaViolationError
 
     session: Session = context.obj
@@ -51,8 +51,8 @@ def submit(context: typer.Context, file: PayloadFile, allow_duplicates: AllowDup
 
 def validate(context: typer.Context, file: PayloadFile, allow_duplicates: AllowDuplicates = False) -> None:
     """Check a payload as submit would, and write nothing; exit code 1 where it would be refused."""
+    from song_score_client.commands.inputs import read_document
     from song_score_client.commands.output import table
-    from song_score_client.commands.session import read_document
 
     session: Session = context.obj
     payload = read_document(file)

@@ -18,7 +18,7 @@ def register_analysis_type(
     force: Annotated[bool, typer.Option(help="A new version even where nothing changed.")] = False,
 ) -> None:
     """Register a schema as the next version of an analysis type."""
-    from song_score_client.commands.session import read_document
+    from song_score_client.commands.inputs import read_document
     from song_score_client.overture_json import render_analysis_type
     from song_score_client.registration import parse_registration
 

@@ -27,9 +27,9 @@ class CommandGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            from song_score_client.errors import ClientError  # noqa: PLC0415 - brings grpc with it
-
-            if not isinstance(error, ClientError):
+            # The module brings grpc with it, so it is not imported for this; an error of it has done that.
+            errors = sys.modules.get("song_score_client.errors")
+            if errors is None or not isinstance(error, errors.ClientError):
                 raise
             report(ctx.info_name, error)
             raise typer.Exit(self.exit_code(error)) from None

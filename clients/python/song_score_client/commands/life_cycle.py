@@ -37,7 +37,7 @@ def manifest(
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Write it here. [stdout]")] = None,
 ) -> None:
     """Write the manifest that `score upload` reads; every file must be there, in its registered size."""
-    from song_score_client.commands.session import choose_analysis_id
+    from song_score_client.commands.inputs import choose_analysis_id
     from song_score_client.upload_manifest import format_manifest, match_files, write_manifest
 
     session: Session = context.obj
@@ -78,7 +78,7 @@ def suppress(context: typer.Context, analysis_id: AnalysisId = None) -> None:
 
 
 def _change_state(session: Session, analysis_id: str | None, change: Callable[[SongClient, str, str], Answer]) -> None:
-    from song_score_client.commands.session import choose_analysis_id
+    from song_score_client.commands.inputs import choose_analysis_id
     from song_score_client.overture_json import state_name
 
     chosen = choose_analysis_id(analysis_id)

@@ -1,61 +1,48 @@
-"""What every subcommand starts from: the settings in force, the client, what comes in on stdin."""
+"""What every subcommand starts from: the settings in force, the output, the client."""
+
+# ruff: noqa: PLC0415 - a subcommand's help needs neither settings nor a client
+
+from __future__ import annotations  # names that only types need are not imported
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from song_score_client.commands.output import Output
-from song_score_client.configuration import Configuration
-from song_score_client.connection import Connection
-from song_score_client.errors import ConfigurationError, LocalFileError, ServiceError
-from song_score_client.exact_json import parse_object
-from song_score_client.song import SongClient
 
-STDIN = "-"
+if TYPE_CHECKING:
+    from song_score_client.configuration import Configuration
+    from song_score_client.errors import ServiceError
+    from song_score_client.song import SongClient
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
     """One run of the `song` command."""
 
-    configuration: Configuration
+    flags: Mapping[str, str | None]
+    """Settings from the command line, by their names in `configuration.SETTINGS`."""
+    config_path: Path | None
+    profile: str | None
     output: Output
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """The settings in force; ConfigurationError where the file can't be read."""
+        from song_score_client.configuration import load_configuration
+
+        return load_configuration(self.flags, path=self.config_path, profile=self.profile)
 
     def open_song(self) -> SongClient:
         """Make the client; it connects on the first call."""
-        configuration = self.configuration
-        return SongClient(
-            Connection("song", configuration.song_address, configuration.song_token, on_retry=_announce_retry)
-        )
+        from song_score_client.connection import Connection
+        from song_score_client.song import SongClient
 
-
-def read_document(source: str) -> str:
-    """Return the text of a file, `-` is stdin; LocalFileError where it can't be read or is not UTF-8."""
-    try:
-        content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
-        return content.decode("utf-8-sig")
-    except OSError as error:
-        raise LocalFileError(f"can't read {source}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise LocalFileError(f"{source} is not UTF-8: byte {error.start}") from None
-
-
-def choose_analysis_id(given: str | None) -> str:
-    """Return the id given, or the `analysisId` of the JSON object on stdin, as `song submit` prints it."""
-    if given:
-        return given
-    if sys.stdin.isatty():
-        raise ConfigurationError("no analysis: use --analysis-id, or pipe the output of `song submit` into this")
-    text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    if not text.strip():
-        raise LocalFileError("nothing came in on stdin: did the command before fail?")
-    try:
-        analysis_id = parse_object(text).get("analysisId")
-    except ValueError as error:
-        raise LocalFileError(f"stdin: {error}") from None
-    if not isinstance(analysis_id, str) or not analysis_id:
-        raise LocalFileError('stdin has no "analysisId"')
-    return analysis_id
+        settings = self.configuration
+        return SongClient(Connection("song", settings.song_address, settings.song_token, on_retry=_announce_retry))
 
 
 def _announce_retry(error: ServiceError, failures: int, _delay_seconds: float) -> None:

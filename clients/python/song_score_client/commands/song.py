@@ -4,15 +4,14 @@
 
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from song_score_client.commands import analyses, analysis_types, life_cycle, studies
 from song_score_client.commands.group import CommandGroup
-
-if TYPE_CHECKING:
-    from song_score_client.commands.session import Session
+from song_score_client.commands.output import Output
+from song_score_client.commands.session import Session
 
 app = typer.Typer(
     name="song",
@@ -53,12 +52,7 @@ def start(
 
     The access token comes from SONG_ACCESS_TOKEN or the file, never from the command line, where others see it.
     """
-    from song_score_client.commands.output import Output
-    from song_score_client.commands.session import Session
-    from song_score_client.configuration import load_configuration
-
-    flags = {"song.url": server, "song.study_id": study}
-    context.obj = Session(load_configuration(flags, path=config, profile=profile), Output(json))
+    context.obj = Session({"song.url": server, "song.study_id": study}, config, profile, Output(json))
 
 
 def show_config(context: typer.Context) -> None:
