@@ -78,6 +78,15 @@ def test_tokens_are_never_printed(file: Path) -> None:
     assert "file-secret" not in repr(configuration)
 
 
+def test_a_line_break_after_a_token_is_dropped_and_one_inside_refused_without_showing_it() -> None:
+    environment = {"XDG_CONFIG_HOME": "/nowhere", "SONG_ACCESS_TOKEN": "secret\n", "SCORE_ACCESS_TOKEN": "sec\nret"}
+    configuration = load_configuration({}, environment)
+    assert configuration.song_token == "secret"
+    with pytest.raises(ConfigurationError, match="SCORE_ACCESS_TOKEN") as caught:
+        _ = configuration.score_token
+    assert "ret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

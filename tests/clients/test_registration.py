@@ -35,6 +35,7 @@ def test_options_left_out_are_inherited_and_an_empty_list_clears() -> None:
         ('{"name": "x", "schema": {}, "more": 1}', "more, which this version does not know"),
         ('{"name": "x", "schema": {}, "options": {"externalValidations": [{}]}}', "externalValidations, which"),
         ('{"name": "x", "schema": {}, "options": {"entityModel": "SOME"}}', "must be one of"),
+        ('{"name": "x", "schema": {}, "options": {"entityModel": ["NONE"]}}', "must be one of"),
         ('{"name": "x", "schema": {}, "options": {"fileTypes": "BAM"}}', "must be a list"),
         ('{"name": "x", "schema": {}, "options": {"fileTypes": [1]}}', "must hold strings"),
         ('{"name": "x", "schema": {}, "options": []}', '"options" must be an object'),

@@ -73,12 +73,12 @@ class Configuration:
     @property
     def song_token(self) -> str | None:
         """Bearer token for Song."""
-        return self.values["song.access_token"].text
+        return self._token("song.access_token")
 
     @property
     def score_token(self) -> str | None:
         """Bearer token for Score."""
-        return self.values["score.access_token"].text
+        return self._token("score.access_token")
 
     @property
     def study_id(self) -> str:
@@ -98,6 +98,12 @@ class Configuration:
     def _address(self, name: str) -> str:
         value = self.values[name]
         return parse_address(value.text or "", _DEFAULTS[name].rpartition(":")[2], value.source)
+
+    def _token(self, name: str) -> str | None:
+        value = self.values[name]
+        if value.text is not None and not (value.text.isascii() and value.text.isprintable() and " " not in value.text):
+            raise ConfigurationError(f"{value.source}: the access token has characters that no token can have")
+        return value.text
 
 
 def load_configuration(
@@ -120,7 +126,8 @@ def load_configuration(
         candidates += [(table.get(name), source) for table, source in tables]
         candidates += [(_DEFAULTS.get(name), "default")]
         text, source = next((found for found in candidates if found[0]), (None, "not set"))
-        values[name] = Value(text, source)
+        # A token read from a file ends in a line break easily.
+        values[name] = Value(text.strip() if text and name in _SECRETS else text, source)
     return Configuration(values)
 
 

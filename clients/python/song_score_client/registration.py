@@ -44,9 +44,9 @@ def _parse_options(document: Json) -> AnalysisTypeOptions | None:
     options = AnalysisTypeOptions()
     model, file_types = document.get("entityModel"), document.get("fileTypes")
     if model is not None:
-        if model not in _MODELS:
+        if not isinstance(model, str) or model not in _MODELS:
             raise ValueError(f'"entityModel" must be one of {", ".join(_MODELS)}')
-        options.entity_model = _MODELS[str(model)]
+        options.entity_model = _MODELS[model]
     if file_types is not None:
         if not isinstance(file_types, list):
             raise ValueError('"fileTypes" must be a list')

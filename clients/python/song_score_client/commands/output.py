@@ -77,7 +77,9 @@ def print_violations(violations: Iterable[tuple[str, str]], *, to_stderr: bool =
 def _print_rich(renderable: RenderableType, *, to_stderr: bool = False) -> None:
     from rich.console import Console  # noqa: PLC0415 - only for people
 
-    Console(stderr=to_stderr, highlight=False).print(renderable, markup=False)
+    # What is printed is text: nothing in it is markup, and lines to copy are not broken.
+    console = Console(stderr=to_stderr, highlight=False, markup=False, emoji=False)
+    console.print(renderable, soft_wrap=isinstance(renderable, str))
 
 
 def _write(text: str) -> None:
