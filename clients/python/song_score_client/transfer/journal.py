@@ -33,6 +33,8 @@ class Journal:
             raise LocalFileError(f"another process is at work on this transfer: it holds {path}") from None
         except OSError as error:
             raise LocalFileError(f"{path}: {error.strerror}: name a folder that can be written") from error
+        self.modified_ns = os.fstat(self._file.fileno()).st_mtime_ns
+        """When the last row was written by the run before."""
         self.digests = self._load()
         """xxh3_128 by part number, of the parts that were finished."""
         self.is_resumed = bool(self.digests)
