@@ -1,0 +1,90 @@
+"""Song's composition root: settings → database, gateways → use cases → servicers → serve."""
+
+import sys
+import threading
+from datetime import UTC, datetime
+
+from song.v1.analysis_service_pb2_grpc import add_AnalysisServiceServicer_to_server
+from song.v1.analysis_type_service_pb2_grpc import add_AnalysisTypeServiceServicer_to_server
+from song.v1.file_service_pb2_grpc import add_FileServiceServicer_to_server
+from song.v1.study_service_pb2_grpc import add_StudyServiceServicer_to_server
+
+from runtime_grpc.authentication import Authenticator
+from runtime_grpc.command_line import run_service
+from runtime_grpc.server import RunningServer, ServerOptions, Service
+from song_grpc.database.engine import MIGRATIONS, Database
+from song_grpc.domain import limits, validation
+from song_grpc.gateways.score import ScoreGateway
+from song_grpc.settings import SongSettings
+from song_grpc.transport.analysis import AnalysisServicer
+from song_grpc.transport.analysis_type import AnalysisTypeServicer
+from song_grpc.transport.caller import Callers
+from song_grpc.transport.errors import ERRORS
+from song_grpc.transport.file import FileServicer
+from song_grpc.transport.study import StudyServicer
+from song_grpc.use_cases import analysis_types
+from song_grpc.use_cases.environment import Environment
+
+
+class Song:
+    """The running service."""
+
+    def __init__(self, settings: SongSettings, database: Database) -> None:
+        """Serve, over a database that is up to date; use `start_song`."""
+        self._database = database
+        token = settings.service_token.get_secret_value()
+        self._score = ScoreGateway(settings.score_address, token)
+        environment = Environment(database, self._score, settings.enforce_latest, lambda: datetime.now(UTC))
+        analysis_types.register_builtin(environment)
+        callers = Callers(Authenticator(token))
+        services = [
+            Service("song.v1.StudyService", add_StudyServiceServicer_to_server, StudyServicer(environment, callers)),
+            Service(
+                "song.v1.AnalysisTypeService",
+                add_AnalysisTypeServiceServicer_to_server,
+                AnalysisTypeServicer(environment, callers),
+            ),
+            Service(
+                "song.v1.AnalysisService",
+                add_AnalysisServiceServicer_to_server,
+                AnalysisServicer(environment, callers),
+            ),
+            Service("song.v1.FileService", add_FileServiceServicer_to_server, FileServicer(environment, callers)),
+        ]
+        options = ServerOptions(settings.address, limits.MAX_MESSAGE_BYTES, drain_seconds=settings.drain_seconds)
+        self._server = RunningServer(options, services, ERRORS, threading.Event(), database.ping)
+        self.address = self._server.address
+
+    def use_score(self, address: str) -> None:
+        """Ask Score at this address from now on: its port may be known only after Song's."""
+        self._score.move_to(address)
+
+    def stop(self) -> None:
+        """Drain, stop and let go of everything."""
+        self._server.stop()
+        self._score.close()
+        self._database.close()
+
+
+def start_song(settings: SongSettings) -> Song:
+    """Start Song. Raises DatabaseTakenError, SchemaMismatchError, DatabaseUnavailableError, OSError."""
+    validation.check_formats()
+    database = Database(settings.sql_url)
+    try:
+        database.claim()
+        if settings.migrate:
+            database.upgrade(MIGRATIONS)
+        database.check(MIGRATIONS)
+        return Song(settings, database)
+    except BaseException:
+        database.close()
+        raise
+
+
+def main() -> None:
+    """Run the command `song-server`."""
+    sys.exit(run_service("song-server", SongSettings, start_song, MIGRATIONS))
+
+
+if __name__ == "__main__":
+    main()

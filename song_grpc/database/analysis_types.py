@@ -1,0 +1,90 @@
+"""Analysis types in SQL."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, tuple_
+
+from song_grpc.database.tables import analysis_types
+from song_grpc.database.times import from_microseconds, to_microseconds
+from song_grpc.domain import paging
+from song_grpc.domain.analysis_type import AnalysisType, EntityModel, TypeFilter, TypeOptions
+
+_COLUMNS = analysis_types.c
+_WITHOUT_SCHEMA_BYTES = 512
+
+
+def add(connection: Connection, analysis_type: AnalysisType) -> None:
+    """Store a new version."""
+    connection.execute(
+        insert(analysis_types).values(
+            name=analysis_type.name,
+            version=analysis_type.version,
+            entity_model=analysis_type.options.entity_model.value,
+            file_types_json=json.dumps(analysis_type.options.file_types),
+            schema_json=analysis_type.schema_json,
+            create_time=to_microseconds(analysis_type.create_time),
+            wire_bytes=analysis_type.wire_bytes,
+        )
+    )
+
+
+def is_empty(connection: Connection) -> bool:
+    """Say whether no type was ever registered."""
+    return connection.scalar(select(_COLUMNS.name).limit(1)) is None
+
+
+def latest_version(connection: Connection, name: str) -> int | None:
+    """Return the latest version of a type, None if there is no such type."""
+    latest: int | None = connection.scalar(select(func.max(_COLUMNS.version)).where(_COLUMNS.name == name))
+    return latest
+
+
+def find(connection: Connection, name: str, version: int | None = None) -> AnalysisType | None:
+    """Return a version, the latest where none is named; None if there is no such."""
+    query = select(analysis_types).where(_COLUMNS.name == name)
+    query = (
+        query.order_by(_COLUMNS.version.desc()).limit(1)
+        if version is None
+        else query.where(_COLUMNS.version == version)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _analysis_type(row, row.schema_json)
+
+
+def list_after(
+    connection: Connection, which: TypeFilter, after: paging.Key | None, limit: int, *, hide_schema: bool
+) -> Sequence[paging.Row]:
+    """Return the rows that follow (name, version), by name, then newest version first."""
+    query = select(_COLUMNS.name, _COLUMNS.version, _COLUMNS.wire_bytes)
+    if which.names:
+        query = query.where(_COLUMNS.name.in_(which.names))
+    if which.versions:
+        query = query.where(_COLUMNS.version.in_(which.versions))
+    if after is not None:
+        name, version = after
+        query = query.where(or_(_COLUMNS.name > name, and_(_COLUMNS.name == name, _COLUMNS.version < version)))
+    query = query.order_by(_COLUMNS.name, _COLUMNS.version.desc()).limit(limit)
+    return [
+        paging.Row((row.name, row.version), _WITHOUT_SCHEMA_BYTES if hide_schema else row.wire_bytes)
+        for row in connection.execute(query)
+    ]
+
+
+def read(connection: Connection, keys: Sequence[paging.Key], *, hide_schema: bool) -> Sequence[AnalysisType]:
+    """Return these versions, by name, then newest version first."""
+    columns = [column for column in _COLUMNS if not (hide_schema and column is _COLUMNS.schema_json)]
+    query = select(*columns).where(tuple_(_COLUMNS.name, _COLUMNS.version).in_(keys))
+    rows = connection.execute(query.order_by(_COLUMNS.name, _COLUMNS.version.desc()))
+    return [_analysis_type(row, "" if hide_schema else row.schema_json) for row in rows]
+
+
+def _analysis_type(row: Row[Any], schema_json: str) -> AnalysisType:
+    return AnalysisType(
+        name=row.name,
+        version=row.version,
+        options=TypeOptions(EntityModel(row.entity_model), tuple(json.loads(row.file_types_json))),
+        schema_json=schema_json,
+        create_time=from_microseconds(row.create_time),
+    )

@@ -1,0 +1,1 @@
+"""One module per revision, the first words of its name its number."""

@@ -1,0 +1,62 @@
+"""Studies in SQL."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from song_grpc.database.tables import studies
+from song_grpc.database.times import from_microseconds, to_microseconds
+from song_grpc.domain import paging
+from song_grpc.domain.study import Study
+
+
+def add(connection: Connection, study: Study) -> None:
+    """Store a new study."""
+    connection.execute(
+        insert(studies).values(
+            study_id=study.study_id,
+            name=study.name,
+            organization=study.organization,
+            description=study.description,
+            info_json=study.info_json,
+            create_time=to_microseconds(study.create_time),
+            wire_bytes=study.wire_bytes,
+        )
+    )
+
+
+def exists(connection: Connection, study_id: str) -> bool:
+    """Say whether there is such a study."""
+    return connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id)) is not None
+
+
+def find(connection: Connection, study_id: str) -> Study | None:
+    """Return the study, None if there is none."""
+    row = connection.execute(select(studies).where(studies.c.study_id == study_id)).one_or_none()
+    return None if row is None else _study(row)
+
+
+def list_after(connection: Connection, after: str | None, limit: int) -> Sequence[paging.Row]:
+    """Return the rows that follow a study id, in the order of ids."""
+    query = select(studies.c.study_id, studies.c.wire_bytes).order_by(studies.c.study_id).limit(limit)
+    if after is not None:
+        query = query.where(studies.c.study_id > after)
+    return [paging.Row((row.study_id,), row.wire_bytes) for row in connection.execute(query)]
+
+
+def read(connection: Connection, first: str, last: str) -> Sequence[Study]:
+    """Return the studies between two ids, both included, in the order of ids."""
+    query = select(studies).where(studies.c.study_id.between(first, last)).order_by(studies.c.study_id)
+    return [_study(row) for row in connection.execute(query)]
+
+
+def _study(row: Row[Any]) -> Study:
+    return Study(
+        study_id=row.study_id,
+        name=row.name,
+        organization=row.organization,
+        description=row.description,
+        info_json=row.info_json,
+        create_time=from_microseconds(row.create_time),
+    )

@@ -1,0 +1,156 @@
+"""Analyses with their files, samples and life cycle, as they are stored and read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+# Of a message's tags, lengths and numbers; see `wire_bytes`.
+_ANALYSIS_OVERHEAD_BYTES = 512
+_FILE_OVERHEAD_BYTES = 160
+_SAMPLE_OVERHEAD_BYTES = 320
+STATE_CHANGE_BYTES = 160
+
+
+class AnalysisState(Enum):
+    """Where an analysis stands in its life cycle."""
+
+    UNPUBLISHED = "UNPUBLISHED"
+    PUBLISHED = "PUBLISHED"
+    SUPPRESSED = "SUPPRESSED"
+
+
+class FileAccess(Enum):
+    """Who may read a file's bytes."""
+
+    OPEN = "open"
+    CONTROLLED = "controlled"
+
+
+@dataclass(frozen=True, slots=True)
+class Donor:
+    """Who the material comes from."""
+
+    donor_id: str
+    study_id: str
+    submitter_donor_id: str
+    gender: str
+    info_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class Specimen:
+    """What was taken from the donor."""
+
+    specimen_id: str
+    donor_id: str
+    submitter_specimen_id: str
+    tumour_normal_designation: str
+    specimen_tissue_source: str
+    specimen_type: str
+    info_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was sequenced, with what it comes from."""
+
+    sample_id: str
+    specimen_id: str
+    submitter_sample_id: str
+    sample_type: str
+    matched_normal_submitter_sample_id: str | None
+    info_json: str
+    specimen: Specimen
+    donor: Donor
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What an analysis says about one file."""
+
+    object_id: str
+    study_id: str
+    analysis_id: str
+    file_name: str
+    size_bytes: int
+    file_type: str
+    md5: str
+    """32 lower-case hexadecimal digits."""
+    access: FileAccess
+    data_type: str
+    info_json: str
+
+    @property
+    def wire_bytes(self) -> int:
+        """At least what its message takes."""
+        return _FILE_OVERHEAD_BYTES + sum(
+            len(text.encode())
+            for text in (self.study_id, self.file_name, self.file_type, self.data_type, self.info_json)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """One change of state."""
+
+    initial_state: AnalysisState
+    updated_state: AnalysisState
+    time: datetime
+    actor: str
+    """Name of the principal who asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A submitted document with its files and samples."""
+
+    analysis_id: str
+    study_id: str
+    state: AnalysisState
+    type_name: str
+    type_version: int
+    samples: Sequence[Sample]
+    """In the order of the payload."""
+    files: Sequence[File]
+    """By file name."""
+    data_json: str
+    """The dynamic data: a JSON object."""
+    create_time: datetime
+    update_time: datetime
+    state_changes: Sequence[StateChange] = field(default=())
+    """Oldest first."""
+
+    @property
+    def first_publish_time(self) -> datetime | None:
+        """When it was first published."""
+        return next((change.time for change in self.state_changes if _publishes(change)), None)
+
+    @property
+    def publish_time(self) -> datetime | None:
+        """When it was last published."""
+        return next((change.time for change in reversed(self.state_changes) if _publishes(change)), None)
+
+    @property
+    def wire_bytes(self) -> int:
+        """At least what its message takes, as long as no state changes."""
+        return (
+            _ANALYSIS_OVERHEAD_BYTES
+            + len(self.data_json.encode())
+            + sum(file.wire_bytes for file in self.files)
+            + sum(_sample_bytes(sample) for sample in self.samples)
+        )
+
+
+def _publishes(change: StateChange) -> bool:
+    return change.updated_state is AnalysisState.PUBLISHED
+
+
+def _sample_bytes(sample: Sample) -> int:
+    specimen, donor = sample.specimen, sample.donor
+    texts = (
+        *(sample.submitter_sample_id, sample.matched_normal_submitter_sample_id or "", sample.info_json),
+        *(specimen.submitter_specimen_id, specimen.specimen_tissue_source, specimen.specimen_type),
+        *(specimen.info_json, donor.submitter_donor_id, donor.info_json),
+    )
+    return _SAMPLE_OVERHEAD_BYTES + sum(len(text.encode()) for text in texts)

@@ -1,0 +1,110 @@
+"""Analysis types: named, versioned schemas."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from song_grpc.domain import json_text
+from song_grpc.domain.errors import AnalysisTypeNotFoundError, ParameterError, TypeNameReservedError
+from song_grpc.domain.limits import MAX_FILE_TYPE_CHARS, MAX_FILE_TYPES, MAX_TYPE_NAME_CHARS
+
+TYPE_NAME = re.compile(r"[a-zA-Z0-9._-]+")
+RESERVED_NAME = "registration"  # a route of Overture's REST interface
+_OVERHEAD_BYTES = 64
+
+
+class EntityModel(Enum):
+    """Which parts of the data model the base schema demands of a payload."""
+
+    DONOR_SPECIMEN_SAMPLE = "DONOR_SPECIMEN_SAMPLE"
+    NONE = "NONE"
+
+
+@dataclass(frozen=True, slots=True)
+class TypeOptions:
+    """What a type asks of its analyses beyond the schema."""
+
+    entity_model: EntityModel = EntityModel.DONOR_SPECIMEN_SAMPLE
+    file_types: tuple[str, ...] = ()
+    """Permitted values of `files[].fileType`; empty permits any."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOptions:
+    """Options of a registration; None inherits."""
+
+    entity_model: EntityModel | None = None
+    file_types: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisType:
+    """One version of a type."""
+
+    name: str
+    version: int
+    options: TypeOptions
+    schema_json: str
+    """As registered, compact; empty where it was hidden."""
+    create_time: datetime
+
+    @property
+    def wire_bytes(self) -> int:
+        """At least what its message takes."""
+        file_types = sum(len(name.encode()) + 2 for name in self.options.file_types)
+        return _OVERHEAD_BYTES + len(self.name) + file_types + len(self.schema_json.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class TypeFilter:
+    """Which versions to list; empty means all."""
+
+    names: Sequence[str]
+    versions: Sequence[int]
+
+
+def check_name(name: str) -> None:
+    """Raise unless a type may be registered under this name."""
+    if len(name) > MAX_TYPE_NAME_CHARS or TYPE_NAME.fullmatch(name) is None:
+        raise ParameterError("name", f"give 1 to {MAX_TYPE_NAME_CHARS} characters of A-Z a-z 0-9 . _ -")
+    if name == RESERVED_NAME:
+        raise TypeNameReservedError(f"the name '{name}' is reserved", name=name)
+
+
+def check_file_types(names: Sequence[str]) -> None:
+    """Raise ParameterError unless these can be a type's permitted file types."""
+    if len(names) > MAX_FILE_TYPES:
+        raise ParameterError("options.file_types", f"has more than {MAX_FILE_TYPES} names")
+    if any(not 0 < len(name) <= MAX_FILE_TYPE_CHARS or "\0" in name for name in names):
+        raise ParameterError("options.file_types", f"each name has 1 to {MAX_FILE_TYPE_CHARS} characters, none NUL")
+    if len(set(names)) < len(names):
+        raise ParameterError("options.file_types", "names one file type twice")
+
+
+def effective_options(requested: RequestedOptions, latest: AnalysisType | None) -> TypeOptions:
+    """Return the options in force: what was left out is as in the version before."""
+    before = latest.options if latest else TypeOptions()
+    return TypeOptions(
+        entity_model=before.entity_model if requested.entity_model is None else requested.entity_model,
+        file_types=before.file_types if requested.file_types is None else requested.file_types,
+    )
+
+
+def is_same(latest: AnalysisType, schema_json: str, options: TypeOptions) -> bool:
+    """Say whether a registration would change nothing. The order of keys is no change."""
+    before, after = (json_text.write_sorted(json_text.read_stored(text)) for text in (latest.schema_json, schema_json))
+    return before == after and latest.options == options
+
+
+def not_found(name: str, version: int | None = None, latest: int | None = None) -> AnalysisTypeNotFoundError:
+    """Return the error for an unknown type, or an unknown version of a known one."""
+    if latest is None:
+        return AnalysisTypeNotFoundError(f"analysis type '{name}' does not exist", name=name)
+    return AnalysisTypeNotFoundError(
+        f"analysis type '{name}' has no version {version}: its latest is {latest}",
+        name=name,
+        version=str(version),
+        latest=str(latest),
+    )

@@ -1,0 +1,54 @@
+"""Every limit of Song, with its unit. What is beyond one is refused, never cut."""
+
+KIBIBYTE = 1024
+MEBIBYTE = 1024 * KIBIBYTE
+
+# Messages and pages.
+MAX_MESSAGE_BYTES = 17 * MEBIBYTE
+MAX_PAGE_BYTES = 3 * MEBIBYTE  # below 4 MiB, the default limit of most gRPC clients
+DEFAULT_PAGE_ITEMS = 100
+MAX_PAGE_ITEMS = 1000
+MAX_PAGE_TOKEN_CHARS = 2 * KIBIBYTE
+MAX_FILTER_BYTES = 2 * KIBIBYTE
+MAX_FILTER_TERMS = 32
+MAX_RESOLVED_OBJECTS = 1000
+MAX_REQUEST_ID_CHARS = 128
+REQUEST_ID_KEPT_SECONDS = 24 * 3600
+
+# JSON text. The number limit is Python's own for converting between text and integers, which guards
+# against quadratic work; it holds for decimals too.
+MAX_PAYLOAD_BYTES = 16 * MEBIBYTE
+MAX_JSON_DEPTH = 64
+MAX_NUMBER_CHARS = 4300
+
+# Studies.
+MAX_STUDY_ID_CHARS = 36
+MAX_STUDY_NAME_CHARS = 1024
+MAX_STUDY_DESCRIPTION_BYTES = 64 * KIBIBYTE
+MAX_STUDY_INFO_BYTES = MEBIBYTE
+
+# Analysis types.
+MAX_TYPE_NAME_CHARS = 225
+MAX_SCHEMA_BYTES = MEBIBYTE
+MAX_TYPE_VERSION = 2**31 - 1  # an int32 of the contract
+MAX_FILE_TYPES = 100
+MAX_LISTED_TYPE_NAMES = 100
+MAX_LISTED_TYPE_VERSIONS = 100
+
+# Analyses.
+MAX_FILES = 10_000
+MAX_SAMPLES = 10_000
+MAX_FILE_SIZE_BYTES = 2**63 - 1  # an int64 of the contract
+MAX_FILE_NAME_CHARS = 255  # what file systems take
+MAX_FILE_TYPE_CHARS = 255
+MAX_DATA_TYPE_CHARS = 255
+
+# Violations.
+MAX_VIOLATIONS = 10_000
+MAX_VIOLATION_MESSAGE_CHARS = 500
+MAX_VIOLATION_POINTER_CHARS = 1000
+
+# Score.
+SCORE_BATCH_OBJECTS = 500
+SCORE_DEADLINE_SECONDS = 45.0  # for all batches of one publish, which has 60 s in all
+PUBLISH_ATTEMPTS = 3  # when the analysis changed while Score was asked

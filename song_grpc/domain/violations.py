@@ -1,0 +1,69 @@
+"""Ways in which a document breaks a schema."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from song_grpc.domain.errors import SchemaViolationError
+from song_grpc.domain.limits import MAX_VIOLATIONS
+
+SENT_WITH_ERROR = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One way in which a document breaks a schema."""
+
+    pointer: str
+    """JSON Pointer into the document; empty means all of it."""
+    keyword: str
+    message: str
+    """For the submitter; never the contents of the document."""
+    schema_pointer: str
+    """JSON Pointer to the keyword in the schema that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violations:
+    """All violations of one document, in document order."""
+
+    first: Sequence[Violation]
+    """The first 10 000."""
+    total: int
+
+
+def refuse(name: str, violations: Violations) -> SchemaViolationError:
+    """Return the error for a document, called `name`, that breaks its schema."""
+    shown = [(found.pointer, found.message) for found in islice(violations.first, SENT_WITH_ERROR)]
+    places = "place" if violations.total == 1 else "places"
+    return SchemaViolationError(f"{name} breaks its schema in {violations.total} {places}", shown, violations.total)
+
+
+def collect(found: Iterable[tuple[tuple[Any, ...], Violation]], document: object) -> Violations:
+    """Sort violations, given with their paths, by the order of the document; the order given breaks ties."""
+    order = _DocumentOrder()
+    ranked = sorted(((order.rank(document, path), violation) for path, violation in found), key=lambda pair: pair[0])
+    return Violations([violation for _, violation in ranked[:MAX_VIOLATIONS]], len(ranked))
+
+
+class _DocumentOrder:
+    """Ranks paths by where they stand in the document's text."""
+
+    def __init__(self) -> None:
+        self._positions: dict[int, Mapping[str, int]] = {}
+
+    def rank(self, document: object, path: tuple[Any, ...]) -> tuple[int, ...]:
+        ranks: list[int] = []
+        value: Any = document
+        for step in path:
+            if isinstance(value, dict):
+                positions = self._positions.get(id(value))
+                if positions is None:
+                    positions = {key: position for position, key in enumerate(value)}
+                    self._positions[id(value)] = positions
+                ranks.append(positions[step])
+            else:
+                ranks.append(step)
+            value = value[step]
+        return tuple(ranks)

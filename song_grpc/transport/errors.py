@@ -1,0 +1,56 @@
+"""The one table from Song's errors to gRPC codes and the contract's reasons."""
+
+from grpc import StatusCode
+
+from runtime_grpc.authentication import TokenInvalidError
+from runtime_grpc.errors import Entry, ErrorTable
+from runtime_grpc.server import DrainingError, TooManyStreamsError
+from song_grpc.database.engine import DatabaseUnavailableError
+from song_grpc.domain import errors
+
+_RETRY_SECONDS = 1.0
+
+ERRORS = ErrorTable(
+    "song",
+    {
+        errors.StudyNotFoundError: Entry(StatusCode.NOT_FOUND, "STUDY_ID_DOES_NOT_EXIST"),
+        errors.StudyExistsError: Entry(StatusCode.ALREADY_EXISTS, "STUDY_ALREADY_EXISTS"),
+        errors.StudyIdMismatchError: Entry(StatusCode.INVALID_ARGUMENT, "STUDY_ID_MISMATCH"),
+        errors.PayloadParsingError: Entry(StatusCode.INVALID_ARGUMENT, "PAYLOAD_PARSING"),
+        errors.SchemaViolationError: Entry(StatusCode.INVALID_ARGUMENT, "SCHEMA_VIOLATION"),
+        errors.MalformedSchemaError: Entry(StatusCode.INVALID_ARGUMENT, "MALFORMED_JSON_SCHEMA"),
+        errors.ParameterError: Entry(StatusCode.INVALID_ARGUMENT, "MALFORMED_PARAMETER"),
+        errors.TypeNameReservedError: Entry(StatusCode.INVALID_ARGUMENT, "ILLEGAL_ANALYSIS_TYPE_NAME"),
+        errors.AnalysisTypeNotFoundError: Entry(StatusCode.NOT_FOUND, "ANALYSIS_TYPE_NOT_FOUND"),
+        errors.TypeVersionNotLatestError: Entry(StatusCode.FAILED_PRECONDITION, "ANALYSIS_TYPE_INCORRECT_VERSION"),
+        errors.DuplicateFilesError: Entry(StatusCode.ALREADY_EXISTS, "INFO_ALREADY_EXISTS"),
+        errors.AnalysisNotFoundError: Entry(StatusCode.NOT_FOUND, "ANALYSIS_ID_NOT_FOUND"),
+        errors.FilesLostError: Entry(StatusCode.DATA_LOSS, "ANALYSIS_MISSING_FILES"),
+        errors.SuppressedError: Entry(StatusCode.FAILED_PRECONDITION, "SUPPRESSED_STATE_TRANSITION"),
+        errors.ObjectsMissingError: Entry(StatusCode.FAILED_PRECONDITION, "MISSING_STORAGE_OBJECTS"),
+        errors.ObjectSizesMismatchError: Entry(StatusCode.FAILED_PRECONDITION, "MISMATCHING_STORAGE_OBJECT_SIZES"),
+        errors.ObjectChecksumsMismatchError: Entry(
+            StatusCode.FAILED_PRECONDITION, "MISMATCHING_STORAGE_OBJECT_CHECKSUMS"
+        ),
+        errors.ScoreAnswerUnusableError: Entry(StatusCode.UNAVAILABLE, "STORAGE_SERVICE_ERROR"),
+        errors.ScoreUnreachableError: Entry(StatusCode.UNAVAILABLE, "GATEWAY_IS_DOWN", _RETRY_SECONDS),
+        errors.ScoreTimedOutError: Entry(StatusCode.DEADLINE_EXCEEDED, "GATEWAY_TIMED_OUT", _RETRY_SECONDS),
+        errors.DonorIdCorruptedError: Entry(StatusCode.INVALID_ARGUMENT, "DONOR_ID_IS_CORRUPTED"),
+        errors.SpecimenIdCorruptedError: Entry(StatusCode.INVALID_ARGUMENT, "SPECIMEN_ID_IS_CORRUPTED"),
+        errors.SampleIdCorruptedError: Entry(StatusCode.INVALID_ARGUMENT, "SAMPLE_ID_IS_CORRUPTED"),
+        errors.DonorDataMismatchError: Entry(StatusCode.FAILED_PRECONDITION, "MISMATCHING_DONOR_DATA"),
+        errors.SpecimenDataMismatchError: Entry(StatusCode.FAILED_PRECONDITION, "MISMATCHING_SPECIMEN_DATA"),
+        errors.SampleDataMismatchError: Entry(StatusCode.FAILED_PRECONDITION, "MISMATCHING_SAMPLE_DATA"),
+        errors.SpecimenDonorMismatchError: Entry(StatusCode.FAILED_PRECONDITION, "SPECIMEN_TO_DONOR_ID_MISMATCH"),
+        errors.SampleSpecimenMismatchError: Entry(StatusCode.FAILED_PRECONDITION, "SAMPLE_TO_SPECIMEN_ID_MISMATCH"),
+        errors.RequestIdReusedError: Entry(StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
+        errors.ScopeMissingError: Entry(StatusCode.PERMISSION_DENIED, "SCOPE_MISSING"),
+        errors.AnalysisBusyError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
+        TokenInvalidError: Entry(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"),
+        DatabaseUnavailableError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
+        DrainingError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
+        # Song has no long streams yet; a server without a free one is as unavailable as one that drains.
+        TooManyStreamsError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
+    },
+    unknown=Entry(StatusCode.INTERNAL, "UNKNOWN_ERROR"),
+)
