@@ -61,11 +61,14 @@ def run_service(
             case []:
                 serve_until_told(lambda: start(settings))
             case ["db", "upgrade"]:
-                Database(settings.sql_url).upgrade(migrations)
+                database = Database(settings.sql_url)
+                database.claim()  # not under a server that runs
+                database.upgrade(migrations)
+                database.close()
             case ["db", "check"]:
                 Database(settings.sql_url).check(migrations)
             case ["config", "check"]:
-                print(json.dumps(settings.model_dump(mode="json"), indent=2))
+                print(json.dumps(settings.masked(), indent=2))
             case _:
                 print(
                     f"{program}: {' '.join(words)!r} is no command: give none to serve, or one of "

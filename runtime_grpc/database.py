@@ -14,6 +14,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -103,11 +104,18 @@ class Database:
             self._lock_file.close()
 
     def upgrade(self, migrations: str) -> None:
-        """Bring the schema to the newest revision of the migrations package, for example `x.database:migrations`."""
+        """Bring the schema to the newest revision of the migrations package, for example `x.database:migrations`.
+
+        Raises SchemaMismatchError where a newer version of the service made the schema.
+        """
         config = _alembic(migrations)
-        with _no_driver_errors(), self.engine.connect() as connection, connection.begin():
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        try:
+            with _no_driver_errors(), self.engine.connect() as connection, connection.begin():
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except CommandError:
+            self.check(migrations)  # says which revision is there, where it is none of ours
+            raise
 
     def check(self, migrations: str) -> None:
         """Raise SchemaMismatchError unless the schema is at the newest revision."""

@@ -3,10 +3,11 @@
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
+from sqlalchemy.engine import make_url
 
 
 class ServiceSettings(BaseSettings):
@@ -67,6 +68,13 @@ class ServiceSettings(BaseSettings):
         self.data_dir.mkdir(parents=True, exist_ok=True)
         return f"sqlite:///{self.data_dir.absolute() / self.database_file}"
 
+    def masked(self) -> dict[str, Any]:
+        """Return the effective values, secrets masked, the database's password too."""
+        values = self.model_dump(mode="json")
+        if self.database_url:
+            values["database_url"] = make_url(self.database_url).render_as_string(hide_password=True)
+        return values
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -79,4 +87,6 @@ class ServiceSettings(BaseSettings):
         """Order the sources, the strongest first."""
         del dotenv_settings, file_secret_settings
         path = os.environ.get(cls.config_variable)
+        if path and not Path(path).is_file():
+            raise FileNotFoundError(f"{cls.config_variable} names {path}, which is no file")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
