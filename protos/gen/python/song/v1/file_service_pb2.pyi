@@ -148,7 +148,7 @@ class RegisteredObject(_message.Message):
     """State of its analysis at the time of the answer."""
     @_builtins.property
     def file(self) -> _file_pb2.File:
-        """The file as registered."""
+        """The file as registered, without its `info_json`: a batch of them could pass every message limit."""
 
     def __init__(
         self,

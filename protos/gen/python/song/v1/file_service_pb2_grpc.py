@@ -52,7 +52,8 @@ class FileServiceServicer(object):
     """
 
     def ListFiles(self, request, context):
-        """Lists the files of one analysis, by file name.
+        """Lists the files of one analysis, by file name. A page ends early when it would pass 3 MiB, but holds
+        at least one file.
 
         Errors:
         NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.

@@ -17,7 +17,8 @@ class FileServiceStub:
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
     ListFiles: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.ListFilesRequest, _file_service_pb2.ListFilesResponse]
-    """Lists the files of one analysis, by file name.
+    """Lists the files of one analysis, by file name. A page ends early when it would pass 3 MiB, but holds
+    at least one file.
 
     Errors:
       NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.
@@ -41,7 +42,8 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _file_service_pb2.ListFilesRequest,
         context: _grpc.ServicerContext,
     ) -> _file_service_pb2.ListFilesResponse:
-        """Lists the files of one analysis, by file name.
+        """Lists the files of one analysis, by file name. A page ends early when it would pass 3 MiB, but holds
+        at least one file.
 
         Errors:
           NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.

@@ -82,7 +82,8 @@ class StudyServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListStudies(self, request, context):
-        """Lists studies in the order of their ids.
+        """Lists studies in the order of their ids. A page ends early when it would pass 3 MiB, but holds at
+        least one study.
 
         Errors:
         INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.

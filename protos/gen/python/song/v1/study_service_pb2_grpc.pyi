@@ -34,7 +34,8 @@ class StudyServiceStub:
       NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study; ids are case-sensitive.
     """
     ListStudies: _grpc.UnaryUnaryMultiCallable[_study_service_pb2.ListStudiesRequest, _study_service_pb2.ListStudiesResponse]
-    """Lists studies in the order of their ids.
+    """Lists studies in the order of their ids. A page ends early when it would pass 3 MiB, but holds at
+    least one study.
 
     Errors:
       INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
@@ -78,7 +79,8 @@ class StudyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _study_service_pb2.ListStudiesRequest,
         context: _grpc.ServicerContext,
     ) -> _study_service_pb2.ListStudiesResponse:
-        """Lists studies in the order of their ids.
+        """Lists studies in the order of their ids. A page ends early when it would pass 3 MiB, but holds at
+        least one study.
 
         Errors:
           INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
