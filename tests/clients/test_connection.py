@@ -45,7 +45,7 @@ class FlakyStudies(StudyServiceServicer):
         self.failures = 0
         self.code = grpc.StatusCode.UNAVAILABLE
         self.reason = "SERVICE_UNAVAILABLE"
-        self.retry_after_seconds: float | None = None
+        self.retry_after_seconds: float | None = 0.01
         self.sleep_seconds = 0.0
         self.request_ids: list[str] = []
         self.tokens: list[str | bytes | None] = []
@@ -133,7 +133,8 @@ def test_tries_are_bounded(client: SongClient, studies: FlakyStudies) -> None:
 
 
 def test_what_is_not_transient_is_not_repeated(client: SongClient, studies: FlakyStudies) -> None:
-    studies.failures, studies.code, studies.reason = 1, grpc.StatusCode.NOT_FOUND, "STUDY_ID_DOES_NOT_EXIST"
+    studies.failures, studies.retry_after_seconds = 1, None
+    studies.code, studies.reason = grpc.StatusCode.NOT_FOUND, "STUDY_ID_DOES_NOT_EXIST"
     with pytest.raises(StudyNotFoundError):
         client.get_study("A")
     assert studies.calls == 1
@@ -227,6 +228,17 @@ def test_the_delay_a_service_asks_for_wins() -> None:
     delay = RetryPolicy().delay_seconds(1, asked)
     assert delay is not None
     assert 40 <= delay <= 48
+
+
+def test_a_service_that_asks_for_no_delay_is_not_stormed() -> None:
+    asked = ServiceError("x", service="score", code=grpc.StatusCode.UNAVAILABLE, retry_after_seconds=0.0)
+    delays = [RetryPolicy().delay_seconds(failures, asked) for failures in range(1, 10)]
+    assert sum(delay for delay in delays if delay) > 20
+
+
+def test_a_service_that_is_unavailable_but_does_not_ask_for_repetition_is_left_alone() -> None:
+    unusable = ServiceError("x", service="song", code=grpc.StatusCode.UNAVAILABLE, reason="STORAGE_SERVICE_ERROR")
+    assert RetryPolicy().delay_seconds(1, unusable) is None
 
 
 def test_a_child_process_can_go_on_after_a_fork(address: str) -> None:

@@ -1,4 +1,8 @@
-"""The `song` command against a Song that says, over real gRPC, what a test tells it to."""
+"""The `song` command itself: what it sends, prints and exits with, whatever Song answers.
+
+The Song here says, over real gRPC, what the test tells it to. How the command works with the real Song is in
+`test_song_command_with_song.py`.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +38,10 @@ from song.v1.analysis_service_pb2 import (
     SubmitAnalysisResponse,
     ValidateAnalysisResponse,
 )
-from song.v1.analysis_type_pb2 import ENTITY_MODEL_NONE, AnalysisType, AnalysisTypeOptions, AnalysisTypeReference
-from song.v1.analysis_type_service_pb2 import GetAnalysisTypeResponse, RegisterAnalysisTypeResponse
+from song.v1.analysis_type_pb2 import AnalysisTypeReference
 from song.v1.entity_pb2 import Donor, Sample, Specimen
 from song.v1.file_pb2 import FILE_ACCESS_OPEN, File
-from song.v1.file_service_pb2 import ListFilesResponse
-from song.v1.study_pb2 import Study
-from song.v1.study_service_pb2 import CreateStudyResponse, ListStudiesResponse
+from song.v1.study_service_pb2 import ListStudiesResponse
 from song_score_client.commands.song import app
 from typer.testing import CliRunner, Result
 
@@ -221,33 +222,6 @@ def test_a_broken_pipe_is_named(run_song: RunSong, stdin: str, message: str) -> 
     assert message in result.stderr
 
 
-def test_submit_shows_every_violation_though_the_status_holds_only_twenty(
-    song: ScriptedSong, run_song: RunSong
-) -> None:
-    song.answers["SubmitAnalysis"] = violate
-    song.answers["ValidateAnalysis"] = lambda _request: ValidateAnalysisResponse(
-        violations=VIOLATIONS, violation_total=30
-    )
-    result = run_song("submit", "-f", "-", stdin="{}")
-    assert (result.exit_code, result.stdout) == (1, "")
-    lines = result.stderr.splitlines()
-    assert lines[0] == "song: the payload breaks its schema in 30 places"
-    assert lines[1:] == [f"  /files/{number}: is wrong" for number in range(30)]
-
-
-def test_validate_prints_the_violations_and_exits_with_1(song: ScriptedSong, run_song: RunSong) -> None:
-    song.answers["ValidateAnalysis"] = lambda _request: ValidateAnalysisResponse(
-        violations=VIOLATIONS[:1], violation_total=1
-    )
-    result = run_song("validate", "-f", "-", stdin="{}")
-    document = json.loads(result.stdout)
-    assert result.exit_code == 1
-    assert (document["valid"], document["violationTotal"]) == (False, 1)
-    assert document["violations"][0]["pointer"] == "/files/0"
-    song.answers["ValidateAnalysis"] = lambda _request: ValidateAnalysisResponse()
-    assert run_song("validate", "-f", "-", stdin="{}").exit_code == 0
-
-
 def test_search_prints_overtures_names_and_exact_numbers(song: ScriptedSong, run_song: RunSong) -> None:
     song.answers["GetAnalysis"] = lambda _request: GetAnalysisResponse(analysis=ANALYSIS)
     text = run_song("search", "-a", "id-1").stdout
@@ -273,70 +247,6 @@ def test_search_prints_overtures_names_and_exact_numbers(song: ScriptedSong, run
 def test_samples_that_a_type_defines_itself_are_shown(song: ScriptedSong, run_song: RunSong) -> None:
     song.answers["GetAnalysis"] = lambda _request: GetAnalysisResponse(analysis=Analysis(data_json='{"samples": [1]}'))
     assert json.loads(run_song("search", "-a", "x").stdout)["samples"] == [1]
-
-
-def test_list_asks_for_states_and_prints_an_array(song: ScriptedSong, run_song: RunSong) -> None:
-    song.answers["ListAnalyses"] = lambda request: ListAnalysesResponse(
-        analyses=[ANALYSIS], next_page_token="" if request.page_token else "more"
-    )
-    result = run_song("list", "--state", "published", "-s", "UNPUBLISHED")
-    assert [analysis["analysisId"] for analysis in json.loads(result.stdout)] == ["id-1", "id-1"]
-    assert song.requests[0].filter == "state = PUBLISHED OR state = UNPUBLISHED"
-    assert len(json.loads(run_song("list", "--limit", "1").stdout)) == 1
-    song.answers["ListAnalyses"] = lambda _request: ListAnalysesResponse()
-    assert json.loads(run_song("list").stdout) == []
-
-
-def test_studies_are_created_and_listed(song: ScriptedSong, run_song: RunSong) -> None:
-    song.answers["CreateStudy"] = lambda request: CreateStudyResponse(study=request.study)
-    song.answers["ListStudies"] = lambda _request: ListStudiesResponse(studies=[Study(study_id="A", name="Name")])
-    created = json.loads(run_song("create-study", "NEW", "--name", "N", "--info", '{"x": 1}').stdout)
-    assert created == {"studyId": "NEW", "name": "N", "organization": "", "description": "", "info": {"x": 1}}
-    assert json.loads(run_song("create-study").stdout)["studyId"] == STUDY
-    assert json.loads(run_song("list-studies").stdout)[0]["studyId"] == "A"
-
-
-def test_types_are_registered_and_read(song: ScriptedSong, run_song: RunSong) -> None:
-    kind = AnalysisType(name="t", version=1, schema_json='{"maximum": 0.10}')
-    kind.options.CopyFrom(AnalysisTypeOptions(entity_model=ENTITY_MODEL_NONE))
-    song.answers["RegisterAnalysisType"] = lambda _request: RegisterAnalysisTypeResponse(
-        analysis_type=kind, created=True
-    )
-    song.answers["GetAnalysisType"] = lambda _request: GetAnalysisTypeResponse(analysis_type=kind)
-    result = run_song("register-analysis-type", "-f", "-", stdin='{"name": "t", "schema": {"maximum": 0.10}}')
-    assert json.loads(result.stdout)["options"] == {"fileTypes": [], "entityModel": "NONE"}
-    assert "0.10" in song.requests[0].schema_json
-    result = run_song("get-analysis-type", "-n", "t", "-v", "1", "-u")
-    assert '"maximum": 0.10' in result.stdout
-    assert (song.requests[1].version, song.requests[1].unrendered) == (1, True)
-
-
-def test_manifest_is_printed_or_written_once_every_file_is_there(
-    song: ScriptedSong, run_song: RunSong, tmp_path: Path
-) -> None:
-    song.answers["ListFiles"] = lambda _request: ListFilesResponse(
-        files=[File(object_id="o", file_name="a.vcf", size_bytes=3, md5="m")]
-    )
-    target = tmp_path / "m.txt"
-    arguments = ["manifest", "-a", "id-1", "-d", str(tmp_path)]
-    refused = run_song(*arguments, "-f", str(target))
-    assert refused.exit_code == 1
-    assert "a.vcf: No such file" in refused.stderr
-    assert not target.exists()
-    (tmp_path / "a.vcf").write_bytes(b"abc")
-    expected = f"id-1\t\t\no\t{tmp_path}/a.vcf\tm\n"
-    assert run_song(*arguments).stdout == expected
-    assert json.loads(run_song(*arguments, "-f", str(target)).stdout)["files"] == 1
-    assert target.read_text() == expected
-
-
-def test_an_error_is_one_line_on_stderr(song: ScriptedSong, run_song: RunSong) -> None:
-    def refuse(_request: object) -> Message:
-        raise RefusedError(grpc.StatusCode.NOT_FOUND, "ANALYSIS_ID_NOT_FOUND", "no analysis 'x'")
-
-    song.answers["GetAnalysis"] = refuse
-    result = run_song("search", "-a", "x")
-    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "song: no analysis 'x'\n")
 
 
 def test_options_of_the_program_may_follow_the_command(song: ScriptedSong, run_song: RunSong) -> None:

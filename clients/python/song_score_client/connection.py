@@ -67,7 +67,7 @@ class RetryPolicy:
     max_tries: int = 10
     """Tries without progress, the first included; 1 means: never repeat."""
     first_delay_seconds: float = 0.1
-    """Doubled from one failure to the next. Where the service names a delay, that one is doubled instead."""
+    """Doubled from one failure to the next. Where the service asks for a longer delay, that one is doubled instead."""
     max_delay_seconds: float = 30.0
     """No delay is longer, unless the service asks for it."""
 
@@ -75,12 +75,13 @@ class RetryPolicy:
         """How long to wait after so many failures in a row (from 1) before the next try; None means: give up."""
         if failures >= self.max_tries or not error.is_transient:
             return None
-        asked = error.retry_after_seconds
-        first = self.first_delay_seconds if asked is None else asked
+        # 0 asks for another try at once, at another server perhaps; where there is only one, it must not be stormed.
+        asked = error.retry_after_seconds or 0.0
+        first = max(asked, self.first_delay_seconds)
         delay = min(first * 2.0 ** (failures - 1), max(first, self.max_delay_seconds))
         # Many clients fail at the same moment: they must not come back at the same moment. Never before the
         # time the service asked for.
-        low, high = (0.5, 1.0) if asked is None else (1.0, 1.2)
+        low, high = (1.0, 1.2) if asked else (0.5, 1.0)
         return delay * random.uniform(low, high)  # noqa: S311 - spreads load, guards nothing
 
 

@@ -98,8 +98,8 @@ class ServiceError(ClientError):
 
     @property
     def is_transient(self) -> bool:
-        """True when the same call may succeed later, with nothing changed."""
-        return self.retry_after_seconds is not None or self.code is grpc.StatusCode.UNAVAILABLE
+        """True when the same call may succeed later: the service says so, or could not be asked."""
+        return self.retry_after_seconds is not None or (self.code is grpc.StatusCode.UNAVAILABLE and not self.reason)
 
 
 class NotFoundError(ServiceError):

@@ -1,0 +1,87 @@
+"""Where downloads go: names that a server sent, made into paths that stay in the output folder."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from score.v1.stored_object_pb2 import StoredObject
+
+from song_score_client.errors import ClientError, LocalFileError
+
+
+class OutputLayout(StrEnum):
+    """How files are named below the output folder."""
+
+    FILENAME = "filename"
+    """`<file name>`"""
+    BUNDLE = "bundle"
+    """`<analysis id>/<file name>`"""
+    ID = "id"
+    """`<object id>`"""
+
+
+class DuplicateTargetsError(ClientError):
+    """Two files would be written to one path; the message names both."""
+
+
+def prepare_output_dir(directory: Path) -> None:
+    """Make the folder; those above it must exist. Raises LocalFileError."""
+    try:
+        directory.mkdir(exist_ok=True)
+    except OSError as error:
+        raise LocalFileError(f"can't make the folder {directory}: {error.strerror}") from None
+
+
+def choose_targets(objects: Sequence[StoredObject], directory: Path, layout: OutputLayout) -> list[Path]:
+    """Return each object's path, in their order. Raises DuplicateTargetsError where two would meet."""
+    targets = [_target(stored, directory, layout) for stored in objects]
+    takers: Mapping[Path, list[StoredObject]] = defaultdict(list)
+    for stored, target in zip(objects, targets, strict=True):
+        takers[target].append(stored)
+        # The file grows under this name first: another file must not have it.
+        takers[target.with_name(f"{target.name}.partial")].append(stored)
+    problems = [
+        f"  {path}: {', '.join(f'{stored.object_id} ({stored.file_name})' for stored in those)}"
+        for path, those in takers.items()
+        if len(those) > 1 and (path in targets)
+    ]
+    if problems:
+        heading = "several files would be written to one path; use --output-layout bundle or id:"
+        raise DuplicateTargetsError("\n".join([heading, *problems]))
+    return targets
+
+
+def prepare_target(target: Path, directory: Path) -> None:
+    """Make the folder a file goes to, and refuse what is no plain file of its own. Raises LocalFileError."""
+    if target.parent != directory:
+        if target.parent.is_symlink():
+            raise LocalFileError(f"{target.parent} is a symbolic link: nothing is written through it")
+        prepare_output_dir(target.parent)
+    for path in (target, target.with_name(f"{target.name}.partial"), target.with_name(f".{target.name}.score")):
+        if path.is_symlink():
+            raise LocalFileError(f"{path} is a symbolic link: it is neither followed nor replaced")
+        if path.exists() and not path.is_file():
+            raise LocalFileError(f"{path} is not a file")
+
+
+def safe_name(name: str) -> str:
+    """Return the name as one that can't leave its folder, hide itself or change a terminal.
+
+    Separators, control and other unprintable characters, and leading dots, become underscores.
+    """
+    # Category C: control, format (also of writing direction), surrogates, private use, unassigned.
+    plain = "".join("_" if char in "/\\" or unicodedata.category(char)[0] == "C" else char for char in name)
+    bare = plain.lstrip(".")
+    return "_" * (len(plain) - len(bare)) + bare or "_"
+
+
+def _target(stored: StoredObject, directory: Path, layout: OutputLayout) -> Path:
+    match layout:
+        case OutputLayout.FILENAME:
+            return directory / safe_name(stored.file_name)
+        case OutputLayout.BUNDLE:
+            return directory / safe_name(stored.analysis_id) / safe_name(stored.file_name)
+        case OutputLayout.ID:
+            return directory / safe_name(stored.object_id)
