@@ -214,6 +214,15 @@ def test_submit_and_validate_show_every_violation_though_a_status_holds_only_twe
     assert (accepted.exit_code, json.loads(accepted.stdout)["valid"]) == (0, True)
 
 
+def test_the_text_of_a_violation_is_not_cut_as_in_a_status(run_song: RunSong, study: str) -> None:
+    payload = make_payload(study).replace("Solid tissue", "nonsense")
+    (message,) = [
+        each["message"] for each in json.loads(run_song("validate", "-f", "-", stdin=payload).stdout)["violations"]
+    ]
+    assert len(message) > 160
+    assert message in run_song("submit", "-f", "-", stdin=payload).stderr
+
+
 def test_a_manifest_is_printed_or_written_once_every_file_is_there(
     run_song: RunSong, study: str, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations  # names that only types need are not imported
 
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,7 @@ class State(StrEnum):
 def submit(context: typer.Context, file: PayloadFile, allow_duplicates: AllowDuplicates = False) -> None:
     """Submit an analysis; prints its id."""
     from song_score_client.commands.inputs import read_document
-    from song_score_client.errors import SchemaViolationError
+    from song_score_client.errors import SchemaViolationError, ServiceError
 
     session: Session = context.obj
     study_id, payload = session.configuration.study_id, read_document(file)
@@ -38,8 +39,8 @@ def submit(context: typer.Context, file: PayloadFile, allow_duplicates: AllowDup
         try:
             analysis_id = client.submit(study_id, payload, allow_duplicates=allow_duplicates)
         except SchemaViolationError as error:
-            # The status has room for the first few.
-            if int(error.metadata.get("violation_count", "0")) > len(error.violations):
+            # A status has room for the first few alone, and cuts their texts; where the rest can't be had, they do.
+            with suppress(ServiceError):
                 answer = client.validate(study_id, payload, allow_duplicates=allow_duplicates)
                 error.violations = [(violation.pointer, violation.message) for violation in answer.violations]
             raise
