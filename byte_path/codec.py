@@ -90,7 +90,7 @@ def decode_read_response(message: bytes) -> ReadObjectResponse | ReadData:
     return ReadData(data_message.read_id, data_message.offset, memoryview(data_message.data), digest)
 
 
-def _encode(  # noqa: PLR0913, PLR0917 - one parameter a field
+def _encode(
     number: int,
     offset: int,
     xxh3_64: int | None,

@@ -37,6 +37,10 @@ class StartRefusedError(Exception):
     """The service can't start as it is told to; the text says why, and the way out."""
 
 
+START_REFUSALS = (StartRefusedError, SchemaMismatchError, DatabaseTakenError, DatabaseUnavailableError, OSError)
+"""What starting a service raises, with a text for the operator."""
+
+
 def run_service(
     program: str, settings_type: type[Settings], start: Callable[[Settings], Running], migrations: str
 ) -> int:
@@ -76,7 +80,7 @@ def run_service(
                     file=sys.stderr,
                 )
                 return EXIT_USAGE
-    except (StartRefusedError, SchemaMismatchError, DatabaseTakenError, DatabaseUnavailableError, OSError) as error:
+    except START_REFUSALS as error:
         print(f"{program}: {error}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_OK

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Callable
 from uuid import uuid4
 
 from score.v1.download_service_pb2_grpc import add_DownloadServiceServicer_to_server
@@ -36,25 +37,27 @@ MIGRATIONS = "score_grpc.database:migrations"
 
 def open_store(settings: ScoreSettings) -> ObjectStore:
     """Open the object store that the settings name. Raises StartRefusedError."""
-    try:
-        if settings.store == "local":
+    if settings.store == "local":
+        try:
             return LocalObjectStore(settings.data_dir / "objects")
-        from score_grpc.gateways.objects.s3 import S3ObjectStore  # noqa: PLC0415 - boto3 is an extra
+        except StoreUnavailableError as error:
+            raise StartRefusedError(str(error)) from error
+    try:
+        from score_grpc.gateways.objects.s3 import S3ObjectStore, S3Options  # noqa: PLC0415 - boto3 is an extra
     except ImportError:
         raise StartRefusedError("store s3 needs the extra 's3': pip install 'song-score[server,s3]'") from None
-    except StoreUnavailableError as error:
-        raise StartRefusedError(str(error)) from error
     if not settings.s3_bucket:
         raise StartRefusedError("store s3 needs s3_bucket: name an existing bucket")
-    return S3ObjectStore(
+    options = S3Options(
         bucket=settings.s3_bucket,
-        endpoint=settings.s3_endpoint or None,
         region=settings.s3_region,
-        access_key=settings.s3_access_key.get_secret_value() or None,
-        secret_key=settings.s3_secret_key.get_secret_value() or None,
-        path_style=settings.s3_path_style,
-        ca_file=settings.s3_ca_file or None,
+        endpoint_url=settings.s3_endpoint or None,
+        uses_path_style=settings.s3_path_style,
+        access_key_id=settings.s3_access_key.get_secret_value() or None,
+        secret_access_key=settings.s3_secret_key.get_secret_value() or None,
+        ca_file=settings.s3_ca_file,
     )
+    return S3ObjectStore(options)
 
 
 def open_ledger(database: Database) -> Ledger:
@@ -120,16 +123,30 @@ class Score:
         self._store.check()
 
 
-def start_score(settings: ScoreSettings) -> Score:
-    """Start Score. Raises StartRefusedError, SchemaMismatchError, DatabaseUnavailableError, OSError."""
+def start_score(
+    settings: ScoreSettings,
+    open_store: Callable[[ScoreSettings], ObjectStore] = open_store,
+    open_ledger: Callable[[Database], Ledger] = open_ledger,
+) -> Score:
+    """Start Score. Raises START_REFUSALS.
+
+    Tests pass other openers, whose stores and ledgers fail or die where a real one might.
+    """
     tune_allocator()
-    store = open_store(settings)
     database = Database(settings.sql_url)
-    database.claim()
-    if settings.migrate:
-        database.upgrade(MIGRATIONS)
-    database.check(MIGRATIONS)
-    return Score(settings, store, database, open_ledger(database))
+    store: ObjectStore | None = None
+    try:
+        database.claim()
+        if settings.migrate:
+            database.upgrade(MIGRATIONS)
+        database.check(MIGRATIONS)
+        store = open_store(settings)
+        return Score(settings, store, database, open_ledger(database))
+    except BaseException:
+        if store is not None:
+            store.close()
+        database.close()
+        raise
 
 
 def main() -> None:

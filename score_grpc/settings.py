@@ -1,5 +1,6 @@
 """Settings of Score."""
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, SecretStr
@@ -25,4 +26,6 @@ class ScoreSettings(ServiceSettings):
     s3_access_key: SecretStr = Field(SecretStr(""), description="empty: the machine's own credentials")
     s3_secret_key: SecretStr = SecretStr("")
     s3_path_style: bool = Field(True, description="address buckets by path, as most S3s but Amazon's want it")
-    s3_ca_file: str = Field("", description="PEM file of the authority that signed the endpoint's certificate")
+    s3_ca_file: Path | None = Field(
+        None, description="PEM file of the authority that signed the endpoint's certificate"
+    )

@@ -13,10 +13,10 @@ from score_grpc.domain.registrations import Registration
 class Registry(Protocol):
     """Tells what is registered."""
 
-    def resolve(self, object_ids: Sequence[str]) -> Mapping[str, Registration]:
+    def resolve(self, object_ids: Sequence[str], *, fresh: bool = False) -> Mapping[str, Registration]:
         """Return what is registered under each of these ids; unknown ones are left out.
 
-        Raises SongUnavailableError.
+        `fresh` allows no answer from memory. Raises SongUnavailableError.
         """
 
 
@@ -28,17 +28,17 @@ class CachedRegistry:
         self._lock = threading.Lock()
         self._answers: OrderedDict[str, tuple[float, Registration | None]] = OrderedDict()
 
-    def resolve(self, object_ids: Sequence[str]) -> Mapping[str, Registration]:
+    def resolve(self, object_ids: Sequence[str], *, fresh: bool = False) -> Mapping[str, Registration]:
         """As Registry.resolve, with answers up to SONG_CACHE_SECONDS old."""
         now = self._clock()
         with self._lock:
-            known = {wanted: self._answers[wanted] for wanted in object_ids if wanted in self._answers}
+            known = {} if fresh else {wanted: self._answers[wanted] for wanted in object_ids if wanted in self._answers}
         young = {wanted: found for wanted, (until, found) in known.items() if until > now}
         if asked := [wanted for wanted in object_ids if wanted not in young]:
-            fresh = self._registry.resolve(asked)
+            answer = self._registry.resolve(asked, fresh=fresh)
             with self._lock:
                 for wanted in asked:
-                    found = fresh.get(wanted)
+                    found = answer.get(wanted)
                     age = limits.SONG_CACHE_MISSING_SECONDS if found is None else limits.SONG_CACHE_SECONDS
                     self._answers[wanted] = (now + age, found)
                     self._answers.move_to_end(wanted)

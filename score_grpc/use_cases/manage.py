@@ -9,7 +9,7 @@ from score_grpc.gateways.objects.port import ObjectStore, Staging
 from score_grpc.gateways.registry import Registry
 from score_grpc.use_cases.claims import Claims
 from score_grpc.use_cases.hashing import Hashing
-from score_grpc.use_cases.permission import permit, registration_of
+from score_grpc.use_cases.permission import permit_object
 
 
 def get_upload(
@@ -20,7 +20,7 @@ def get_upload(
     Raises UploadNotFoundError, ScopeMissingError, SongUnavailableError.
     """
     upload = ledger.upload(upload_id)
-    permit(principal, Action.MANAGE_UPLOAD, registration_of(registry, upload.object_id))
+    permit_object(registry, principal, Action.MANAGE_UPLOAD, upload.object_id)
     return upload, ledger.parts(upload_id, after_part, limit)
 
 
@@ -38,7 +38,7 @@ def abort_upload(
     Raises UploadNotFoundError, UploadNotOpenError, ScopeMissingError, SongUnavailableError, StoreUnavailableError.
     """
     known = ledger.upload(upload_id)
-    permit(principal, Action.MANAGE_UPLOAD, registration_of(registry, known.object_id))
+    permit_object(registry, principal, Action.MANAGE_UPLOAD, known.object_id)
     aborted = ledger.abort(upload_id)
     claims.drop_all(upload_id)
     hashing.forget(upload_id)

@@ -5,14 +5,22 @@ from collections.abc import Callable
 
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Facts, Principal, decide
-from score_grpc.domain.errors import ObjectNotRegisteredError, SongUnavailableError
+from score_grpc.domain.errors import (
+    AnalysisNotPublishedError,
+    AnalysisNotUnpublishedError,
+    ObjectNotRegisteredError,
+    ScopeMissingError,
+    SongUnavailableError,
+)
 from score_grpc.domain.registrations import Registration
 from score_grpc.gateways.registry import Registry
 
+REFUSALS = (ObjectNotRegisteredError, ScopeMissingError, AnalysisNotPublishedError, AnalysisNotUnpublishedError)
 
-def registration_of(registry: Registry, object_id: str) -> Registration:
+
+def registration_of(registry: Registry, object_id: str, *, fresh: bool = False) -> Registration:
     """Return what is registered. Raises ObjectNotRegisteredError, SongUnavailableError."""
-    registration = registry.resolve([object_id]).get(object_id)
+    registration = registry.resolve([object_id], fresh=fresh).get(object_id)
     if registration is None:
         raise ObjectNotRegisteredError(
             f"Song knows no file with object id {object_id!r}: submit its analysis first", object_id=object_id
@@ -31,6 +39,20 @@ def permit(principal: Principal, action: Action, registration: Registration) -> 
     decide(principal, action, facts)
 
 
+def permit_object(registry: Registry, principal: Principal, action: Action, object_id: str) -> Registration:
+    """Return what is registered if the principal may. Raises as `permit` and `registration_of`.
+
+    A yes may come from memory; a no never does: what was just published can be downloaded at once.
+    """
+    try:
+        registration = registration_of(registry, object_id)
+        permit(principal, action, registration)
+    except REFUSALS:
+        registration = registration_of(registry, object_id, fresh=True)
+        permit(principal, action, registration)
+    return registration
+
+
 class Permission:
     """Lets a long stream ask again and again whether it may still go on."""
 
@@ -42,10 +64,10 @@ class Permission:
         object_id: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Decide for the first time. Raises as `permit` and `registration_of`."""
+        """Decide for the first time. Raises as `permit_object`."""
         self._registry, self._principal, self._action, self._object_id = registry, principal, action, object_id
         self._clock = clock
-        self.registration = self._decide()
+        self._decide()
 
     def renew(self) -> None:
         """Raise if the stream may not go on. Cheap: Song is asked again only when its last word is old.
@@ -56,13 +78,11 @@ class Permission:
         if age < limits.SONG_CACHE_SECONDS:
             return
         try:
-            self.registration = self._decide()
+            self._decide()
         except SongUnavailableError:
             if age > limits.DECISION_GRACE_SECONDS:
                 raise
 
-    def _decide(self) -> Registration:
-        registration = registration_of(self._registry, self._object_id)
-        permit(self._principal, self._action, registration)
+    def _decide(self) -> None:
+        permit_object(self._registry, self._principal, self._action, self._object_id)
         self._decided = self._clock()
-        return registration

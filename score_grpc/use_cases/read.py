@@ -6,20 +6,18 @@ from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
 from score_grpc.domain.errors import (
-    AnalysisNotPublishedError,
     FieldInvalidError,
     GenerationChangedError,
     ObjectNotFoundError,
     ObjectNotRegisteredError,
     RangeInvalidError,
-    ScopeMissingError,
 )
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import UploadPart
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import Registry
-from score_grpc.use_cases.permission import Permission, permit
+from score_grpc.use_cases.permission import REFUSALS, Permission, permit
 from score_grpc.use_cases.start import require_object_id
 
 
@@ -103,19 +101,25 @@ def batch_get_objects(
         )
     found = ledger.objects(object_ids)
     if not principal.is_system:
-        registrations = registry.resolve(list(found))
-        found = {
-            object_id: stored
-            for object_id, stored in found.items()
-            if object_id in registrations and _may(principal, action, registrations[object_id])
-        }
+        permitted = _permitted(registry, principal, action, list(found), fresh=False)
+        # A no never comes from memory.
+        refused = [object_id for object_id in found if object_id not in permitted]
+        permitted |= _permitted(registry, principal, action, refused, fresh=True) if refused else set()
+        found = {object_id: stored for object_id, stored in found.items() if object_id in permitted}
     return [found[object_id] for object_id in dict.fromkeys(object_ids) if object_id in found]
+
+
+def _permitted(
+    registry: Registry, principal: Principal, action: Action, object_ids: Sequence[str], *, fresh: bool
+) -> set[str]:
+    registrations = registry.resolve(object_ids, fresh=fresh)
+    return {object_id for object_id in registrations if _may(principal, action, registrations[object_id])}
 
 
 def _may(principal: Principal, action: Action, registration: Registration) -> bool:
     try:
         permit(principal, action, registration)
-    except (ScopeMissingError, AnalysisNotPublishedError):
+    except REFUSALS:
         return False
     return True
 

@@ -1,0 +1,428 @@
+"""The object store in a bucket of S3, or of what speaks S3: MinIO, SeaweedFS, Ceph.
+
+A staging is a multipart upload to the object's own key; the token is its upload id. The bytes of a part are pushed
+into one signed PUT while they arrive: the SDK itself would want the whole part first, to hash or rewind it.
+
+Rights: s3:GetObject, PutObject, DeleteObject, AbortMultipartUpload, ListMultipartUploadParts, ListBucket.
+"""
+
+import re
+import select
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import get_cert_path
+from urllib3.exceptions import HTTPError
+
+from score_grpc.domain.errors import (
+    PartsLostError,
+    ScoreError,
+    StagingLostError,
+    StoredBytesCorruptError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from score_grpc.gateways.objects.port import PIECE_BYTES, StagedPart, Staging, StoredBytes
+
+CONNECT_TIMEOUT_SECONDS = 5
+PROGRESS_TIMEOUT_SECONDS = 60
+"""A call that moves nothing for so long has failed."""
+ATTEMPTS = 4
+"""How often the SDK tries a call; the PUT of a part is tried once, for its bytes are gone."""
+CONNECTIONS = 64
+"""Kept open at most, of the SDK's calls and of parts each."""
+IDLE_SECONDS = 4
+"""A part takes no connection idle for longer: servers close those without a word."""
+SIGNATURE_SECONDS = 900
+"""How long a part's signature holds: it is used at once, but clocks differ."""
+COPIES_AT_ONCE = 8
+
+# Answers to a part's PUT are empty or a short error document.
+_MAX_ANSWER_BYTES = 64 * 1024
+_ERROR_CODE = re.compile(rb"<Error>.*?<Code>\s*(\w+)\s*</Code>", re.DOTALL)
+_FULL_CODES = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Options:
+    """Where the bucket is and who we are there."""
+
+    bucket: str
+    region: str = "us-east-1"
+    endpoint_url: str | None = None
+    """None means AWS."""
+    uses_path_style: bool = False
+    """Address `<endpoint>/<bucket>/<key>`, which most stores but AWS need."""
+    access_key_id: str | None = None
+    """None, as `secret_access_key`: the SDK's chain of profile, web identity and instance role."""
+    secret_access_key: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    """PEM file of the authorities to trust; None means the public ones."""
+
+
+class S3ObjectStore:
+    """Keeps objects in one bucket, which must exist. Several processes may share it."""
+
+    is_exclusive = False
+
+    def __init__(self, options: S3Options) -> None:
+        self._bucket = options.bucket
+        ca_file = str(options.ca_file or get_cert_path(verify=True))
+        self._tls = ssl.create_default_context(cafile=ca_file)
+        self._client = boto3.session.Session().client(
+            "s3",
+            region_name=options.region,
+            endpoint_url=options.endpoint_url,
+            aws_access_key_id=options.access_key_id,
+            aws_secret_access_key=options.secret_access_key,
+            verify=ca_file,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path" if options.uses_path_style else "auto"},
+                # Older Ceph and MinIO know no other checksums.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                read_timeout=PROGRESS_TIMEOUT_SECONDS,
+                retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+                max_pool_connections=CONNECTIONS,
+                tcp_keepalive=True,
+                # Parts go straight to the store, so everything does.
+                proxies={},
+            ),
+        )
+        self._mutex = threading.Lock()
+        # Connections that may carry another part, each with the time its last one ended; the latest is last.
+        self._idle: list[tuple[float, HTTPConnection]] = []
+
+    def begin(self, key: str) -> Staging:
+        """See `ObjectStore.begin`."""
+        with _store_errors(f"Beginning {key}"):
+            return Staging(key, self._client.create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"])
+
+    def open_part(self, staging: Staging, part_number: int, offset: int, size_bytes: int) -> "S3PartWriter":  # noqa: ARG002 - S3 orders parts by number, the local store by offset
+        """See `ObjectStore.open_part`. That the staging is lost shows when the part is written or committed."""
+        doing = f"Writing part {part_number} of {staging.key}"
+        with _store_errors(doing):
+            url = self._client.generate_presigned_url(
+                "upload_part",
+                Params={
+                    "Bucket": self._bucket,
+                    "Key": staging.key,
+                    "UploadId": staging.token,
+                    "PartNumber": part_number,
+                },
+                ExpiresIn=SIGNATURE_SECONDS,
+            )
+            # Never in an error or a log: who holds the URL can write the part.
+            scheme, netloc, path, query, _ = urlsplit(url)
+            connection = self._take_idle() or self._connect(scheme, netloc)
+            try:
+                connection.putrequest("PUT", f"{path}?{query}", skip_accept_encoding=True)
+                connection.putheader("Content-Length", str(size_bytes))
+                connection.endheaders()
+            except BaseException:
+                connection.close()
+                raise
+        return S3PartWriter(self, connection, doing, size_bytes)
+
+    def read_staged(self, staging: Staging, offset: int, size_bytes: int) -> None:
+        """See `ObjectStore.read_staged`: S3 shows no byte of an unfinished multipart upload."""
+
+    def assemble(self, staging: Staging, parts: Sequence[StagedPart]) -> StoredBytes:
+        """See `ObjectStore.assemble`."""
+        key, size_bytes = staging.key, sum(part.size_bytes for part in parts)
+        with _store_errors(f"Assembling {key}"):
+            if not parts:
+                # A multipart upload has at least one part.
+                self._client.put_object(Bucket=self._bucket, Key=key, Body=b"")
+                self.abort(staging)
+                return self._assembled(key, size_bytes)
+            try:
+                # Not every store compares etags when completing.
+                self._demand_parts(staging, parts)
+                self._client.complete_multipart_upload(
+                    Bucket=self._bucket,
+                    Key=key,
+                    UploadId=staging.token,
+                    MultipartUpload={"Parts": [{"PartNumber": part.part_number, "ETag": part.etag} for part in parts]},
+                )
+            except ClientError as error:
+                # Assembled by an earlier call, or by a first try of the SDK's whose answer was lost.
+                if _code_of(error) != "NoSuchUpload":
+                    raise
+            return self._assembled(key, size_bytes)
+
+    def reopen(self, staging: Staging, parts: Sequence[StagedPart]) -> tuple[Staging, Sequence[StagedPart]]:
+        """See `ObjectStore.reopen`. The store copies the parts into a new staging.
+
+        Dying between deleting the object and the caller's noting the new staging loses all parts.
+        """
+        key = staging.key
+        stored = self._assembled(key, sum(part.size_bytes for part in parts))
+        fresh = self.begin(key)
+
+        def copied(part: StagedPart) -> StagedPart:
+            answer = self._client.upload_part_copy(
+                Bucket=self._bucket,
+                Key=key,
+                UploadId=fresh.token,
+                PartNumber=part.part_number,
+                CopySource={"Bucket": self._bucket, "Key": key},
+                CopySourceRange=f"bytes={part.offset}-{part.offset + part.size_bytes - 1}",
+                CopySourceIfMatch=stored.version,
+            )
+            return StagedPart(part.part_number, part.offset, part.size_bytes, answer["CopyPartResult"]["ETag"])
+
+        try:
+            with _store_errors(f"Reopening {key}"), ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
+                copies = list(pool.map(copied, parts))
+            self.delete(key)
+        except BaseException:
+            with suppress(ScoreError):
+                self.abort(fresh)
+            raise
+        return fresh, copies
+
+    def abort(self, staging: Staging) -> None:
+        """See `ObjectStore.abort`."""
+        with _store_errors(f"Aborting {staging.key}"):
+            try:
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=staging.key, UploadId=staging.token)
+            except ClientError as error:
+                if _code_of(error) != "NoSuchUpload":
+                    raise
+
+    def stat(self, key: str) -> StoredBytes | None:
+        """See `ObjectStore.stat`."""
+        with _store_errors(f"Looking for {key}"):
+            try:
+                facts = self._client.head_object(Bucket=self._bucket, Key=key)
+            except ClientError as error:
+                if _status_of(error) != 404:  # noqa: PLR2004 - the HTTP status
+                    raise
+                return None
+        return StoredBytes(facts["ContentLength"], facts["ETag"])
+
+    def read(self, key: str, version: str, offset: int, size_bytes: int) -> Iterator[memoryview]:
+        """See `ObjectStore.read`."""
+        if not size_bytes:
+            return
+        doing, end = f"Reading {key}", offset + size_bytes
+        with _store_errors(doing):
+            try:
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=key, Range=f"bytes={offset}-{end - 1}", IfMatch=version
+                )
+            except ClientError as error:
+                if _status_of(error) in {404, 412, 416} and _code_of(error) != "NoSuchBucket":
+                    raise StoredBytesCorruptError(
+                        f"{key} is gone from the store, has other bytes or fewer than {end}."
+                    ) from error
+                raise
+        body = answer["Body"]
+        try:
+            # A store may answer a range with everything.
+            skipped = 0 if answer["ResponseMetadata"]["HTTPStatusCode"] == 206 else offset  # noqa: PLR2004 - Partial Content
+            if answer["ETag"] != version or answer["ContentLength"] < skipped + size_bytes:
+                raise StoredBytesCorruptError(f"{key} has other bytes in the store, or fewer than {end}.")
+            buffer = memoryview(bytearray(min(skipped + size_bytes, PIECE_BYTES)))
+            for wanted, is_skipped in ((skipped, True), (size_bytes, False)):
+                for position in range(0, wanted, PIECE_BYTES):
+                    piece = rest = buffer[: wanted - position]
+                    while rest:
+                        with _store_errors(doing):
+                            count = body.readinto(rest)  # type: ignore[arg-type]  # the stubs want a file here
+                        if not count:
+                            raise StoreUnavailableError(f"{doing}: the object store stopped sending.")
+                        rest = rest[count:]
+                    if not is_skipped:
+                        yield piece
+        finally:
+            body.close()
+
+    def delete(self, key: str) -> None:
+        """See `ObjectStore.delete`."""
+        with _store_errors(f"Deleting {key}"):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def free_bytes(self) -> None:
+        """See `ObjectStore.free_bytes`: a bucket has no such limit."""
+
+    def check(self) -> None:
+        """See `ObjectStore.check`."""
+        with _store_errors(f"Looking for the bucket {self._bucket}"):
+            self._client.head_bucket(Bucket=self._bucket)
+
+    def close(self) -> None:
+        """See `ObjectStore.close`."""
+        with self._mutex:
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            connection.close()
+        self._client.close()
+
+    def keep(self, connection: HTTPConnection) -> None:
+        """Take a connection back whose answer was read to its end."""
+        with self._mutex:
+            if len(self._idle) < CONNECTIONS:
+                self._idle.append((time.monotonic(), connection))
+                return
+        connection.close()
+
+    def _take_idle(self) -> HTTPConnection | None:
+        while True:
+            with self._mutex:
+                if not self._idle:
+                    return None
+                since, connection = self._idle.pop()
+            # The server has nothing to say on an idle connection but that it ends.
+            if time.monotonic() - since < IDLE_SECONDS and connection.sock and not _is_readable(connection):
+                return connection
+            connection.close()
+
+    def _connect(self, scheme: str, netloc: str) -> HTTPConnection:
+        connection = (
+            HTTPSConnection(netloc, timeout=CONNECT_TIMEOUT_SECONDS, context=self._tls)
+            if scheme == "https"
+            else HTTPConnection(netloc, timeout=CONNECT_TIMEOUT_SECONDS)
+        )
+        connection.connect()
+        connection.sock.settimeout(PROGRESS_TIMEOUT_SECONDS)
+        return connection
+
+    def _demand_parts(self, staging: Staging, parts: Sequence[StagedPart]) -> None:
+        pages = self._client.get_paginator("list_parts").paginate(
+            Bucket=self._bucket, Key=staging.key, UploadId=staging.token
+        )
+        # Some answers quote an etag, some don't.
+        held = {part["PartNumber"]: (part["Size"], part["ETag"].strip('"')) for page in pages for part in page["Parts"]}
+        lost = [
+            part.part_number for part in parts if held.get(part.part_number) != (part.size_bytes, part.etag.strip('"'))
+        ]
+        if lost:
+            raise PartsLostError(f"{len(lost)} parts of {staging.key} are gone from the store, or differ.", lost)
+
+    def _assembled(self, key: str, size_bytes: int) -> StoredBytes:
+        """Return the object. Its etag is asked for, for some stores answer another one when completing."""
+        stored = self.stat(key)
+        if stored is None or stored.size_bytes != size_bytes:
+            raise StagingLostError(f"The store holds neither a staging nor the object {key}.")
+        return stored
+
+
+class S3PartWriter:
+    """Pushes one part into its PUT. See `PartWriter`; also raises StagingLostError where S3 says so only now."""
+
+    def __init__(self, store: S3ObjectStore, connection: HTTPConnection, doing: str, size_bytes: int) -> None:
+        self._store = store
+        self._connection: HTTPConnection | None = connection
+        self._doing = doing
+        self._missing_bytes = size_bytes
+
+    def write(self, data: memoryview) -> None:
+        """See `PartWriter.write`."""
+        connection = self._demand_open()
+        if data.nbytes > self._missing_bytes:
+            raise ValueError("more bytes than the part has")
+        try:
+            connection.send(data)
+        except OSError as error:
+            try:
+                if isinstance(error, ConnectionError):
+                    # A store that refuses a part says why, and hangs up on the rest of it.
+                    with suppress(OSError, HTTPException):
+                        self._answer(connection)
+            finally:
+                self.discard()
+            raise _unreachable(self._doing, error) from error
+        self._missing_bytes -= data.nbytes
+
+    def commit(self) -> str:
+        """See `PartWriter.commit`."""
+        connection = self._demand_open()
+        if self._missing_bytes:
+            raise ValueError(f"the part lacks {self._missing_bytes} bytes")
+        try:
+            with _store_errors(self._doing):
+                etag, is_reusable = self._answer(connection)
+            if is_reusable:
+                self._connection = None
+                self._store.keep(connection)
+            return etag
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """See `PartWriter.discard`. The store drops a body that ends early."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _answer(self, connection: HTTPConnection) -> tuple[str, bool]:
+        """Return the part's etag and whether the connection can carry another part."""
+        response = connection.getresponse()
+        body = response.read(_MAX_ANSWER_BYTES)
+        etag, error = response.getheader("ETag"), _ERROR_CODE.search(body)
+        if response.status != 200 or error or not etag:  # noqa: PLR2004 - OK
+            raise _refusal(self._doing, response.status, error[1].decode() if error else "")
+        return etag, response.isclosed() and connection.sock is not None
+
+    def _demand_open(self) -> HTTPConnection:
+        if self._connection is None:
+            raise StoreUnavailableError(f"{self._doing}: it is no longer being written.")
+        return self._connection
+
+
+def _is_readable(connection: HTTPConnection) -> bool:
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@contextmanager
+def _store_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        raise _refusal(doing, _status_of(error), _code_of(error)) from error
+    except (BotoCoreError, HTTPError, HTTPException, OSError) as error:
+        raise _unreachable(doing, error) from error
+
+
+def _unreachable(doing: str, error: Exception) -> ScoreError:
+    # The kind alone: the text of such errors holds URLs.
+    return StoreUnavailableError(f"{doing}: the object store does not answer ({type(error).__name__}).")
+
+
+def _refusal(doing: str, status: int, code: str) -> ScoreError:
+    """Say what an answer of the store means; its own words may hold more than a caller should see."""
+    if status == 507 or code in _FULL_CODES:  # noqa: PLR2004 - Insufficient Storage
+        return StoreFullError(f"{doing}: no space left in the object store. Persisted parts are kept.")
+    if code == "NoSuchUpload":
+        return StagingLostError(f"{doing}: the store no longer knows the multipart upload.")
+    if status == 403:  # noqa: PLR2004 - Forbidden
+        return StoreUnavailableError(
+            f"{doing}: the object store refuses this server ({status} {code}): check its credentials, its clock and "
+            "its rights. Without s3:ListBucket a missing key is refused too."
+        )
+    return StoreUnavailableError(f"{doing}: the object store answered {status} {code}.")
+
+
+def _status_of(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def _code_of(error: ClientError) -> str:
+    return error.response["Error"].get("Code", "")

@@ -1,0 +1,84 @@
+"""`song-score serve`: Song and Score in one process, on loopback, with SQLite and a local folder.
+
+Two servers, two pools, two databases: a call Song → Score → Song never waits for its own pool. The services meet
+only over gRPC, as they do in production, and prove themselves to each other with a token made at the start.
+"""
+
+import argparse
+import secrets
+import sys
+from pathlib import Path
+
+from pydantic import SecretStr, ValidationError
+
+from runtime_grpc.command_line import EXIT_FAILED, EXIT_OK, EXIT_USAGE, START_REFUSALS, serve_until_told
+from runtime_grpc.logs import configure_logs
+from score_grpc.__main__ import Score, start_score
+from score_grpc.settings import ScoreSettings
+from song_grpc.__main__ import Song, start_song
+from song_grpc.settings import SongSettings
+
+SONG_PORT, SCORE_PORT = 50051, 50052
+
+
+class Both:
+    """The two running services."""
+
+    def __init__(self, song_settings: SongSettings, score_settings: ScoreSettings) -> None:
+        """Start both. Raises what `start_song` and `start_score` raise."""
+        self.song: Song = start_song(song_settings)
+        try:
+            score_settings = score_settings.model_copy(update={"song_address": self.song.address})
+            self.score: Score = start_score(score_settings)
+        except BaseException:
+            self.song.stop()
+            raise
+        self.song.use_score(self.score.address)
+
+    @property
+    def address(self) -> str:
+        """Where both listen, for people."""
+        return f"Song {self.song.address}, Score {self.score.address}"
+
+    def stop(self) -> None:
+        """Stop both: Score first, for it asks Song while it drains."""
+        self.score.stop()
+        self.song.stop()
+
+
+def main() -> None:
+    """Run the command `song-score`."""
+    parser = argparse.ArgumentParser(prog="song-score", description="Song and Score in one process.")
+    serve = parser.add_subparsers(required=True).add_parser("serve", help="serve both on loopback")
+    serve.add_argument("--data-dir", type=Path, default=Path("song-score-data"), help="databases and objects go here")
+    serve.add_argument("--song-port", type=int, default=SONG_PORT, help="0: any free one (default: %(default)s)")
+    serve.add_argument("--score-port", type=int, default=SCORE_PORT, help="0: any free one (default: %(default)s)")
+    serve.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    arguments = parser.parse_args()
+    sys.exit(_serve(arguments))
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    # The environment and its TOML files hold for all that has no flag here.
+    both = {
+        "data_dir": arguments.data_dir,
+        "log_level": arguments.log_level,
+        "service_token": SecretStr(secrets.token_urlsafe(32)),
+    }
+    try:
+        song_settings = SongSettings(port=arguments.song_port, **both)
+        score_settings = ScoreSettings(port=arguments.score_port, **both)
+    except (ValidationError, OSError) as error:
+        print(f"song-score: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    configure_logs(arguments.log_level)
+    try:
+        serve_until_told(lambda: Both(song_settings, score_settings))
+    except START_REFUSALS as error:
+        print(f"song-score: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    main()
