@@ -74,7 +74,7 @@ class Score:
         self._draining = threading.Event()
         token = settings.service_token.get_secret_value()
         self._song = SongRegistry(settings.song_address, token)
-        cached = CachedRegistry(self._song)
+        self._cached = cached = CachedRegistry(self._song)
         callers = Callers(Authenticator(token))
         claims = Claims()
         self._hashing = Hashing(ledger, store, self._draining)
