@@ -1,0 +1,194 @@
+"""Which room may import what: an allow-list, read from the imports.
+
+A room is a folder. What is not listed is refused, also for libraries: a new arrow is a decision, made here and
+said in ARCHITECTURE.md. `EXCEPTIONS` allows one module more than its room, each with the reason; an exception
+that nobody needs any more fails too.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAX_LINES = 400
+
+# Standard library modules that neither read nor write nor know the time; `datetime` is checked for its clock.
+PURE = {
+    *("__future__", "base64", "binascii", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
+    *("functools", "hashlib", "itertools", "json", "math", "re", "typing", "urllib.parse", "uuid", "warnings"),
+}
+STANDARD = set(sys.stdlib_module_names)
+
+# Room → what it may import: a module and everything below it. The longest matching room counts.
+ROOMS: dict[str, set[str]] = {
+    "byte_path": STANDARD | {"byte_path", "score.v1", "xxhash"},
+    "runtime_grpc": STANDARD
+    | {"runtime_grpc", "alembic", "sqlalchemy", "grpc", "grpc_channelz", "grpc_health", "grpc_reflection"}
+    | {"grpc_status", "google.protobuf", "google.rpc", "pydantic", "pydantic_settings", "structlog"},
+    "song_grpc": STANDARD | {"song_grpc", "song.v1", "runtime_grpc", "pydantic", "pydantic_settings"},
+    "song_grpc/domain": PURE | {"song_grpc.domain"},
+    "song_grpc/database": STANDARD
+    | {"song_grpc.database", "song_grpc.domain", "runtime_grpc.database", "sqlalchemy", "alembic"},
+    "song_grpc/gateways": STANDARD
+    | {"song_grpc.gateways", "song_grpc.domain", "runtime_grpc.channel", "score.v1", "grpc"},
+    "song_grpc/use_cases": STANDARD
+    | {"song_grpc.use_cases", "song_grpc.domain", "song_grpc.database", "song_grpc.gateways.stored_objects"},
+    "song_grpc/transport": STANDARD
+    | {"song_grpc.transport", "song_grpc.use_cases", "song_grpc.domain", "song.v1"}
+    | {"runtime_grpc", "grpc", "google.protobuf"},
+    "score_grpc": STANDARD | {"score_grpc", "score.v1", "runtime_grpc", "byte_path", "pydantic", "pydantic_settings"},
+    "score_grpc/domain": PURE | {"score_grpc.domain"},
+    "score_grpc/database": STANDARD
+    | {"score_grpc.database", "score_grpc.domain", "runtime_grpc.database", "sqlalchemy", "alembic"},
+    "score_grpc/gateways": STANDARD
+    | {"score_grpc.gateways", "score_grpc.domain", "runtime_grpc.channel", "song.v1", "grpc"},
+    "score_grpc/use_cases": STANDARD
+    | {"score_grpc.use_cases", "score_grpc.domain", "score_grpc.database", "byte_path", "structlog"}
+    | {"score_grpc.gateways.objects.port", "score_grpc.gateways.registry"},
+    "score_grpc/transport": STANDARD
+    | {"score_grpc.transport", "score_grpc.use_cases", "score_grpc.domain", "score.v1", "byte_path"}
+    | {"runtime_grpc", "grpc", "google.protobuf"},
+    "song_score": STANDARD
+    | {"song_score", "song_grpc.__main__", "song_grpc.settings", "score_grpc.__main__", "score_grpc.settings"}
+    | {"runtime_grpc", "pydantic"},
+    "clients/python/song_score_client": STANDARD
+    | {"song_score_client", "song.v1", "score.v1", "byte_path", "grpc", "google.protobuf", "google.rpc"},
+    "clients/python/song_score_client/commands": STANDARD
+    | {"song_score_client", "song.v1", "score.v1", "byte_path.allocator", "typer", "rich"},
+}
+
+HANDED_ON = "takes them to hand them to the use cases, calls nothing on them"
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("song_grpc/domain/validation.py", "jsonschema"): "the one module that knows the JSON Schema library",
+    ("song_grpc/domain/validation.py", "referencing"): "part of that library",
+    ("song_grpc/domain/json_text.py", "simplejson"): "the one module that reads and writes exact JSON numbers",
+    ("song_grpc/transport/errors.py", "song_grpc.database.engine"): "maps the error of a database out of reach",
+    ("score_grpc/gateways/objects/s3.py", "boto3"): "the S3 store",
+    ("score_grpc/gateways/objects/s3.py", "botocore"): "the S3 store",
+    ("score_grpc/gateways/objects/s3.py", "urllib3"): "errors that botocore lets through",
+    ("clients/python/song_score_client/progress_bars.py", "rich"): "progress bars, for other programs' terminals too",
+    **{
+        (f"score_grpc/transport/{module}.py", port): HANDED_ON
+        for module in ("download", "object", "upload")
+        for port in ("score_grpc.database.ledger", "score_grpc.gateways.objects.port", "score_grpc.gateways.registry")
+    },
+}
+LONG_MODULES = {
+    "score_grpc/gateways/objects/s3.py": "one store is one module, with its errors",
+    "clients/python/song_score_client/errors.py": "one class per reason of both contracts",
+}
+NO_ROOM = {"tests", "benchmarks", "protos", "deploy", "build", "node_modules"}
+FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
+CLOCKS = {"now", "utcnow", "today"}
+
+
+def modules() -> list[str]:
+    """Return every module of the rooms, as a path relative to the checkout."""
+    paths = [path.relative_to(ROOT) for path in ROOT.rglob("*.py")]
+    kept = [path for path in paths if not any(part in NO_ROOM or part.startswith(".") for part in path.parts)]
+    return sorted(path.as_posix() for path in kept)
+
+
+def room_of(module: str) -> str | None:
+    return max((room for room in ROOMS if module.startswith(f"{room}/")), key=len, default=None)
+
+
+def imports(source: str) -> Iterator[str]:
+    """Yield what a source imports, wherever in it: `a.b` of `import a.b`, `a.b.c` of `from a.b import c`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            yield from (f"{origin}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in {"__import__", "import_module", "importlib.import_module"}:
+                yield f"<{called}>"  # in no room: an import that can't be read can't be allowed
+
+
+def lies_in(imported: str, allowed: str) -> bool:
+    return imported == allowed or imported.startswith(f"{allowed}.")
+
+
+def refused(module: str, source: str) -> list[str]:
+    """Return the imports of a module that neither its room nor an exception allows."""
+    room = room_of(module)
+    allowed = ROOMS[room] if room else set()
+    more = {name for path, name in EXCEPTIONS if path == module}
+    return [name for name in imports(source) if not any(lies_in(name, prefix) for prefix in allowed | more)]
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_only_what_its_room_may(module: str) -> None:
+    assert room_of(module), f"{module} lies in no room: say in ROOMS what its folder may import"
+    wrong = refused(module, (ROOT / module).read_text())
+    assert not wrong, f"{module} may not import {', '.join(wrong)}: see ROOMS above and ARCHITECTURE.md"
+
+
+@pytest.mark.parametrize(("module", "imported"), EXCEPTIONS)
+def test_no_exception_outlives_its_use(module: str, imported: str) -> None:
+    used = any(lies_in(name, imported) for name in imports((ROOT / module).read_text()))
+    assert used, f"{module} no longer imports {imported}: take the exception out"
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("song_grpc/domain/made_up.py", "import grpc"),
+        ("song_grpc/domain/made_up.py", "import time"),
+        ("song_grpc/domain/made_up.py", "from jsonschema import validate"),
+        ("song_grpc/domain/made_up.py", "def f():\n    import os"),
+        ("song_grpc/domain/made_up.py", "from . import errors"),
+        ("song_grpc/use_cases/made_up.py", "from song.v1.analysis_pb2 import Analysis"),
+        ("song_grpc/use_cases/made_up.py", "from score_grpc.domain import limits"),
+        ("song_grpc/use_cases/made_up.py", "from song_grpc.gateways import score"),
+        ("song_grpc/use_cases/made_up.py", "from song_grpc import gateways"),
+        ("song_grpc/use_cases/made_up.py", "import importlib\nimportlib.import_module('grpc')"),
+        ("song_grpc/transport/made_up.py", "from sqlalchemy import select"),
+        ("score_grpc/transport/made_up.py", "import boto3"),
+        ("score_grpc/use_cases/made_up.py", "from score_grpc.gateways.objects import s3"),
+        ("score_grpc/__main__.py", "from song_grpc.settings import SongSettings"),
+        ("runtime_grpc/made_up.py", "from score_grpc.domain.errors import ScoreError"),
+        ("runtime_grpc/made_up.py", "import song_score_client"),
+        ("song_score/made_up.py", "from song_grpc.database.engine import Database"),
+        ("clients/python/song_score_client/made_up.py", "from runtime_grpc.channel import open_channel"),
+        ("clients/python/song_score_client/made_up.py", "import typer"),
+        ("a_room_nobody_knows/made_up.py", "import os"),
+    ],
+)
+def test_a_forbidden_import_is_seen(module: str, source: str) -> None:
+    assert refused(module, source)
+
+
+def clocks(source: str) -> list[str]:
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    names = [ast.unparse(call.func) for call in calls]
+    return [name for name in names if name == "open" or (name.rpartition(".")[2] in CLOCKS and "." in name)]
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if "/domain/" in module])
+def test_the_domain_knows_no_clock_and_opens_no_file(module: str) -> None:
+    assert not clocks((ROOT / module).read_text())
+
+
+def test_a_clock_is_seen() -> None:
+    assert clocks("datetime.now(UTC)") == ["datetime.now"]
+    assert clocks("open('x')") == ["open"]
+
+
+def test_no_folder_and_no_module_is_a_drawer_for_everything() -> None:
+    names = {(module, part.removesuffix(".py")) for module in modules() for part in Path(module).parts}
+    assert not [module for module, name in names if name in FORBIDDEN_NAMES]
+
+
+@pytest.mark.parametrize("module", modules())
+def test_no_module_is_longer_than_400_lines(module: str) -> None:
+    lines = len((ROOT / module).read_text().splitlines())
+    if module in LONG_MODULES:
+        assert lines > MAX_LINES, f"{module} is short now: take it out of LONG_MODULES"
+    else:
+        assert lines <= MAX_LINES, f"{module} has {lines} lines: two things share it"
