@@ -1,13 +1,21 @@
 """Downloads over real gRPC, on every store."""
 
 import hashlib
+import time
+from contextlib import suppress
 from queue import SimpleQueue
 
 import grpc
 import pytest
 from score.v1.download_service_pb2 import GetChunkManifestRequest, OpenObject, ReadObjectRequest, ReadRange
 from score.v1.object_service_pb2 import BatchGetObjectsRequest
-from song_score_client.errors import AnalysisNotPublishedError, FieldInvalidError, RangeInvalidError, ServiceError
+from song_score_client.errors import (
+    AnalysisNotPublishedError,
+    FieldInvalidError,
+    RangeInvalidError,
+    ServiceError,
+    SongUnavailableError,
+)
 from xxhash import xxh3_128_hexdigest
 
 from score_grpc.domain import limits
@@ -150,6 +158,7 @@ def test_a_decision_outlives_song_for_a_while(world: World, monkeypatch: pytest.
     assert raised.value.reason == "SONG_UNAVAILABLE"
     monkeypatch.setattr(limits, "DECISION_GRACE_SECONDS", 0.0)
     world.song.start()
+    wait_for_song(world)
     conversation = Conversation(world)
     assert conversation.ask(0, 10) == data[:10]
     world.song.stop()
@@ -157,6 +166,17 @@ def test_a_decision_outlives_song_for_a_while(world: World, monkeypatch: pytest.
     with pytest.raises(ServiceError) as raised:
         conversation.ask(0, 10)
     assert raised.value.reason == "SONG_UNAVAILABLE"
+
+
+def wait_for_song(world: World) -> None:
+    """Wait until Score has found Song again."""
+    deadline = time.monotonic() + 20
+    while True:
+        with suppress(SongUnavailableError):
+            world.raw.read("object-1", (0, 1))
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_batch_says_what_is_missing_and_asks_song_nothing_for_a_system_caller(world: World) -> None:

@@ -1,0 +1,134 @@
+"""Score as it dies: the real composition root, with a store and a ledger that kill the process at one place.
+
+Run as a program: `dying_score.py PLACE COUNT -- settings as JSON`. At the COUNT-th time that the place is reached the
+process sends itself SIGKILL. Failpoints live here, not in the product: they are decorators of its ports.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from runtime_grpc.command_line import serve_until_told
+from runtime_grpc.database import Database
+from runtime_grpc.logs import configure_logs
+from score_grpc.__main__ import open_ledger, open_store, start_score
+from score_grpc.database.ledger import Ledger
+from score_grpc.domain.stored_objects import StoredObject
+from score_grpc.domain.uploads import UploadPart
+from score_grpc.gateways.objects.port import ObjectStore, PartWriter, StagedPart, Staging, StoredBytes
+from score_grpc.settings import ScoreSettings
+
+PLACES = (
+    "in the middle of a part",
+    "before the part is committed to the store",
+    "after the part is committed to the store",
+    "before the part is in the ledger",
+    "after the part is in the ledger",
+    "after completion has begun",
+    "before assembly",
+    "after assembly",
+    "before the object is in the ledger",
+    "after the object is in the ledger",
+)
+
+
+class Death:
+    """Waits for its place."""
+
+    def __init__(self, place: str, count: int) -> None:
+        self._place, self._left = place, count
+
+    def reach(self, place: str) -> None:
+        """Die here if it is time."""
+        if place == self._place:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingWriter:
+    """A part writer that may kill the process."""
+
+    def __init__(self, writer: PartWriter, death: Death) -> None:
+        self._writer, self._death = writer, death
+        self._written = 0
+
+    def write(self, data: memoryview) -> None:
+        self._writer.write(data)
+        self._written += 1
+        if self._written == 2:
+            self._death.reach("in the middle of a part")
+
+    def commit(self) -> str:
+        self._death.reach("before the part is committed to the store")
+        etag = self._writer.commit()
+        self._death.reach("after the part is committed to the store")
+        return etag
+
+    def discard(self) -> None:
+        self._writer.discard()
+
+
+class DyingStore:
+    """A store that may kill the process; everything else is the real one's."""
+
+    def __init__(self, store: ObjectStore, death: Death) -> None:
+        self._store, self._death = store, death
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def open_part(self, staging: Staging, part_number: int, offset: int, size_bytes: int) -> PartWriter:
+        return DyingWriter(self._store.open_part(staging, part_number, offset, size_bytes), self._death)
+
+    def assemble(self, staging: Staging, parts: Sequence[StagedPart]) -> StoredBytes:
+        self._death.reach("before assembly")
+        stored = self._store.assemble(staging, parts)
+        self._death.reach("after assembly")
+        return stored
+
+
+class DyingLedger(Ledger):
+    """A ledger that may kill the process around its commits."""
+
+    def __init__(self, database: Database, death: Death) -> None:
+        super().__init__(database, owner=f"dying {os.getpid()}")
+        self._death = death
+
+    def add_part(self, upload_id: str, part: UploadPart, epoch: int) -> None:
+        self._death.reach("before the part is in the ledger")
+        super().add_part(upload_id, part, epoch)
+        self._death.reach("after the part is in the ledger")
+
+    def begin_completion(self, upload_id: str) -> bool:
+        begun = super().begin_completion(upload_id)
+        self._death.reach("after completion has begun")
+        return begun
+
+    def complete(self, stored: StoredObject) -> bool:
+        self._death.reach("before the object is in the ledger")
+        completed = super().complete(stored)
+        self._death.reach("after the object is in the ledger")
+        return completed
+
+
+def main() -> None:
+    place, count, settings = sys.argv[1], int(sys.argv[2]), ScoreSettings.model_validate(json.loads(sys.argv[3]))
+    configure_logs(settings.log_level)
+    if place == "nowhere":
+        serve_until_told(lambda: start_score(settings, open_store, open_ledger))
+        return
+    death = Death(place, count)
+    serve_until_told(
+        lambda: start_score(
+            settings,
+            lambda given: DyingStore(open_store(given), death),  # type: ignore[arg-type,return-value]  # the rest is passed on
+            lambda database: DyingLedger(database, death),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
