@@ -38,7 +38,8 @@ def test_a_submission_reads_back_as_it_was_sent(world: World, study_id: str) -> 
 
 
 def test_numbers_keep_every_digit(world: World, study_id: str) -> None:
-    numbers = '{"large":123456789012345678901234567890,"exact":0.10000000000000000000000000000001,"zero":1.50,"huge":1E+999999999}'
+    exact = '"exact":0.10000000000000000000000000000001,"zero":1.50,"huge":1E+999999999'
+    numbers = f'{{"large":123456789012345678901234567890,{exact}}}'
     text = json.dumps(payload(study_id))
     text = text[:-1] + f', "numbers": {numbers}}}'
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 from score.v1 import object_service_pb2, object_service_pb2_grpc, stored_object_pb2
@@ -52,20 +53,18 @@ class Refusal:
 
 def refusal(call: Callable[[], object]) -> Refusal:
     """Make a call that is refused; return what it said."""
-    try:
+    with pytest.raises(grpc.RpcError) as raised:
         call()
-    except grpc.RpcError as error:
-        status = rpc_status.from_call(error)
-        assert status is not None, error
-        info, bad_request = ErrorInfo(), BadRequest()
-        for detail in status.details:
-            detail.Unpack(info)
-            detail.Unpack(bad_request)
-        violations = [(found.field, found.description) for found in bad_request.field_violations]
-        return Refusal(
-            error.code(), info.reason, info.domain, dict(info.metadata), violations, status.message, status.ByteSize()
-        )
-    raise AssertionError("the call was not refused")
+    status = rpc_status.from_call(raised.value)
+    info, bad_request = ErrorInfo(), BadRequest()
+    for detail in status.details if status is not None else []:
+        detail.Unpack(info)
+        detail.Unpack(bad_request)
+    violations = [(found.field, found.description) for found in bad_request.field_violations]
+    details_bytes = 0 if status is None else status.ByteSize()
+    text = raised.value.details() or ""
+    metadata = dict(info.metadata)
+    return Refusal(raised.value.code(), info.reason, info.domain, metadata, violations, text, details_bytes)
 
 
 @dataclass(slots=True)
