@@ -3,23 +3,12 @@
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 
 from score.v1.stored_object_pb2 import StoredObject
 
 from song_score_client.errors import ClientError, LocalFileError
-
-
-class OutputLayout(StrEnum):
-    """How files are named below the output folder."""
-
-    FILENAME = "filename"
-    """`<file name>`"""
-    BUNDLE = "bundle"
-    """`<analysis id>/<file name>`"""
-    ID = "id"
-    """`<object id>`"""
+from song_score_client.output_layout import OutputLayout
 
 
 class DuplicateTargetsError(ClientError):

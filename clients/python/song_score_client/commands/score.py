@@ -1,0 +1,88 @@
+"""The command `score`: bytes of genomic files, up and down, verified and resumable."""
+
+# ruff: noqa: PLC0415 - what talks to the service is imported when a subcommand runs, so that help comes at once
+
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from song_score_client.commands.download import download
+from song_score_client.commands.output import Output
+from song_score_client.commands.score_group import ScoreGroup
+from song_score_client.commands.score_session import ScoreSession
+from song_score_client.commands.upload import upload
+
+app = typer.Typer(
+    name="score",
+    cls=ScoreGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    # A traceback is for a defect of ours; with local variables in it, it could show a token.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if is_wanted:
+        typer.echo(installed_version("song-score"))
+        raise typer.Exit
+
+
+@app.callback()
+def start(  # noqa: PLR0913 - one parameter an option
+    context: typer.Context,
+    *,
+    score: Annotated[
+        str | None, typer.Option("--score", "--server", help="Score's address, host:port. [SCORE_URL]")
+    ] = None,
+    song: Annotated[str | None, typer.Option(help="Song's address, host:port. [SONG_URL]")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile of the configuration file. [STORAGE_PROFILE]")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file, TOML.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, one line an event, to stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no report of what went well.")] = False,
+    silent: Annotated[bool, typer.Option("--silent", help="Errors only.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback acts
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Move the bytes of genomic files, verified end to end. Whatever stops, run again, goes on where it was.
+
+    The access token comes from SCORE_ACCESS_TOKEN or the file, never from the command line, where others see it.
+
+    Exit codes: 0 all done; 1 unexpected; 2 usage or manifest; 3 access; 4 not found; 5 state or conflict; 6 integrity;
+    7 given up on a passing failure; 8 local file or disk; 9 several of these; 130 interrupted.
+    """
+    flags = {"score.url": score, "song.url": song}
+    context.obj = ScoreSession(flags, config, profile, Output(json), quiet, silent)
+
+
+def show_version() -> None:
+    """Print the version."""
+    typer.echo(installed_version("song-score"))
+
+
+def show_info(context: typer.Context) -> None:
+    """Show the settings in force and where each is from; tokens are masked."""
+    from song_score_client.commands.output import table
+    from song_score_client.configuration import SETTINGS
+
+    session: ScoreSession = context.obj
+    rows = [(name, session.configuration.shown(name), session.configuration.values[name].source) for name in SETTINGS]
+    session.output.show(
+        {name: {"value": text, "source": source} for name, text, source in rows},
+        lambda: table(["setting", "value", "from"], [(name, text or "", source) for name, text, source in rows]),
+    )
+
+
+app.command("upload")(upload)
+app.command("download")(download)
+app.command("info")(show_info)
+app.command("version")(show_version)

@@ -1,0 +1,73 @@
+"""The commands of `score`: its exit codes, its interruption, and booleans with a value after them."""
+
+# ruff: noqa: PLC0415 - help must answer at once, and what an error needs is loaded once there is one
+
+from __future__ import annotations  # names that only types need are not imported
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from song_score_client.commands.group import CommandGroup
+
+if TYPE_CHECKING:
+    from song_score_client.errors import ClientError
+
+_WORDS = {"true": True, "false": False}
+
+
+class ScoreGroup(CommandGroup):
+    """The commands of `score`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer does not export its type
+        """Parse; `--force true` and `--force=false` are understood, as scripts written for Overture say them."""
+        return super().parse_args(ctx, self._settle_booleans(args))
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
+        """Run the command. SIGTERM and SIGINT end it within moments, with what was verified kept."""
+        before = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _leave_interrupted()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def exit_code(self, error: ClientError) -> int:
+        """See the table."""
+        from song_score_client.commands.exit_codes import exit_code
+
+        return exit_code(error)
+
+    def _settle_booleans(self, args: list[str]) -> list[str]:
+        params = [*self.params, *(option for command in self.commands.values() for option in command.params)]
+        flags = {name for option in params if getattr(option, "is_flag", False) for name in option.opts}
+        settled: list[str] = []
+        waiting = list(args)
+        while waiting:
+            word = waiting.pop(0)
+            name, equals, value = word.partition("=")
+            if name not in flags or word == "--":
+                settled.append(word)
+                continue
+            if not equals and waiting and waiting[0].lower() in _WORDS:
+                value = waiting.pop(0)
+            if _WORDS.get(value.lower(), True):
+                settled.append(name)
+        return settled
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _leave_interrupted() -> NoReturn:
+    from song_score_client.commands.exit_codes import ExitCode
+
+    text = "interrupted; what was verified is kept: the same command again resumes"
+    print(f"\nscore: {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is what a command does
+    sys.stdout.flush()
+    # Threads of transfers may be waiting for the network. They hold nothing that is not safe on the disk, and a
+    # person who interrupts does not wait.
+    os._exit(ExitCode.INTERRUPTED)

@@ -1,0 +1,65 @@
+"""What every subcommand of `score` starts from: settings, clients, how much to show."""
+
+# ruff: noqa: PLC0415 - a subcommand's help needs neither settings nor a client
+
+from __future__ import annotations  # names that only types need are not imported
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from song_score_client.commands.session import Session
+
+if TYPE_CHECKING:
+    from song_score_client.errors import ServiceError
+    from song_score_client.progress import Progress
+    from song_score_client.score import ScoreClient
+    from song_score_client.song import SongClient
+
+PROGRAM = "score"
+
+
+@dataclass(frozen=True)
+class ScoreSession(Session):
+    """One run of the `score` command."""
+
+    is_quiet: bool = False
+    """Nothing but errors, and what is being waited for."""
+    is_silent: bool = False
+    """Errors only."""
+
+    def open_score(self) -> ScoreClient:
+        """Make the client; it connects on the first call."""
+        from song_score_client.connection import Connection
+        from song_score_client.score import ScoreClient
+
+        settings = self.configuration
+        return ScoreClient(
+            Connection("score", settings.score_address, settings.score_token, on_retry=self._announce_retry)
+        )
+
+    def open_song(self) -> SongClient:
+        """Make Song's client, announcing in this program's name."""
+        from song_score_client.connection import Connection
+        from song_score_client.song import SongClient
+
+        settings = self.configuration
+        return SongClient(Connection("song", settings.song_address, settings.song_token, on_retry=self._announce_retry))
+
+    def open_progress(self) -> Progress:
+        """Make the display that the options and the terminal ask for."""
+        from song_score_client.progress import JsonProgress, Progress
+
+        is_loud = not (self.is_quiet or self.is_silent)
+        if self.output.as_json:
+            return JsonProgress(PROGRAM, updates=is_loud, messages=is_loud)
+        if is_loud and sys.stderr.isatty():
+            from song_score_client.progress_bars import BarProgress
+
+            return BarProgress(PROGRAM)
+        return Progress(PROGRAM, reports=is_loud, messages=is_loud)
+
+    def _announce_retry(self, error: ServiceError, failures: int, _delay_seconds: float) -> None:
+        # Once: a person must learn at once what is being waited for, a log needs no ten lines of it.
+        if failures == 1 and not self.is_silent:
+            print(f"{PROGRAM}: {error.message}; trying again", file=sys.stderr)  # noqa: T201 - what a command does

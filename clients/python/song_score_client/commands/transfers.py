@@ -1,0 +1,102 @@
+"""Runs the transfers of a command and reports them, file by file and in total."""
+
+from collections.abc import Sequence
+
+from song_score_client.commands.exit_codes import ExitCode, combined_exit_code, exit_code
+from song_score_client.errors import ServiceError
+from song_score_client.progress import Document, Progress
+from song_score_client.quantities import format_bytes, format_seconds
+from song_score_client.transfer.batch import Batch, Outcome, Receipt, Transfer
+
+
+def run_transfers(batch: Batch, transfers: Sequence[Transfer], progress: Progress, verb: str) -> ExitCode:
+    """Move the files and report; `verb` is for example `uploaded`. Returns the command's exit code."""
+    progress.total.total_bytes = sum(transfer.size_bytes for transfer in transfers)
+
+    def show(outcome: Outcome) -> None:
+        _show(outcome, progress, verb)
+
+    with progress:
+        outcomes = batch.run(
+            transfers,
+            lambda transfer: progress.watch(transfer.name, transfer.object_id, transfer.size_bytes),
+            show,
+        )
+    code = combined_exit_code(outcome.error for outcome in outcomes if outcome.error is not None)
+    _show_total(outcomes, progress, verb, code)
+    return code
+
+
+def _show(outcome: Outcome, progress: Progress, verb: str) -> None:
+    transfer, receipt = outcome.transfer, outcome.receipt
+    if receipt is not None:
+        progress.report(_text(outcome, receipt, verb), _document(outcome, receipt))
+        return
+    error = outcome.error or AssertionError("an outcome has a receipt or an error")
+    report_failure(progress, transfer.name, transfer.object_id, error)
+
+
+def report_failure(progress: Progress, name: str, object_id: str, error: Exception) -> None:
+    """Say that a file failed, and why."""
+    message = str(error) or type(error).__name__
+    # Many messages name the path, and with it the file.
+    text = message if name in message else f"{name}: {message}"
+    document: Document = {
+        "event": "failed",
+        "file": name,
+        "object_id": object_id,
+        "reason": (error.reason if isinstance(error, ServiceError) else "") or type(error).__name__,
+        "message": message,
+        "exit_code": int(exit_code(error)),
+    }
+    progress.fail(text, document)
+
+
+def _document(outcome: Outcome, receipt: Receipt) -> Document:
+    return {
+        "event": "done",
+        "file": outcome.transfer.name,
+        "object_id": outcome.transfer.object_id,
+        "bytes": outcome.transfer.size_bytes,
+        "total": outcome.transfer.size_bytes,
+        "rate": round(_rate(receipt.moved_bytes, outcome.seconds)),
+        "moved_bytes": receipt.moved_bytes,
+        "part_total": receipt.part_total,
+        "kept_part_total": receipt.kept_part_total,
+        "md5": receipt.md5,
+        "md5_verified": receipt.md5 is not None,
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def _text(outcome: Outcome, receipt: Receipt, verb: str) -> str:
+    kept = f"{receipt.kept_part_total} of {receipt.part_total} parts were there and were not {verb} again"
+    moved = f"{format_bytes(receipt.moved_bytes)} {verb}"
+    facts = [
+        format_bytes(outcome.transfer.size_bytes),
+        *([moved, kept] if receipt.kept_part_total else [verb]),
+        f"MD5 {receipt.md5} verified" if receipt.md5 else "parts verified, MD5 of the whole not asked for",
+        format_seconds(outcome.seconds),
+        f"{format_bytes(_rate(receipt.moved_bytes, outcome.seconds))}/s",
+    ]
+    return f"{outcome.transfer.name}: {', '.join(facts)}"
+
+
+def _show_total(outcomes: Sequence[Outcome], progress: Progress, verb: str, code: ExitCode) -> None:
+    receipts = [outcome.receipt for outcome in outcomes if outcome.receipt is not None]
+    moved_bytes = sum(receipt.moved_bytes for receipt in receipts)
+    failed = len(outcomes) - len(receipts)
+    text = f"{len(receipts)} of {len(outcomes)} files {verb}" + (f", {failed} failed" if failed else "")
+    document: Document = {
+        "event": "summary",
+        "files": len(outcomes),
+        "done": len(receipts),
+        "failed": failed,
+        "moved_bytes": moved_bytes,
+        "exit_code": int(code),
+    }
+    progress.report(text, document)
+
+
+def _rate(moved_bytes: int, seconds: float) -> float:
+    return moved_bytes / seconds if seconds > 0 else 0.0

@@ -1,0 +1,131 @@
+"""`score upload`."""
+
+# ruff: noqa: PLC0415 - what talks to the service is imported when a subcommand runs, so that help comes at once
+
+from __future__ import annotations  # names that only types need are not imported
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from song_score_client.commands import options
+
+if TYPE_CHECKING:
+    from song_score_client.commands.score_session import ScoreSession
+    from song_score_client.score import ScoreClient
+    from song_score_client.transfer.batch import Receipt, Transfer
+    from song_score_client.transfer.listener import Listener
+    from song_score_client.transfer.rate import RateLimit
+    from song_score_client.upload_manifest import ManifestEntry
+
+
+def upload(  # noqa: PLR0913 - one parameter an option
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(help="With --analysis-id: where its files are.")] = Path(),
+    *,
+    manifest: Annotated[Path | None, typer.Option(help="Upload manifest, as `song manifest` writes it.")] = None,
+    file: Annotated[Path | None, typer.Option(help="One file, with --object-id.")] = None,
+    object_id: Annotated[str | None, typer.Option(help="The id Song gave the file.")] = None,
+    md5: Annotated[str, typer.Option(help="The file's MD5, checked; by default the registered one.")] = "",
+    analysis_id: Annotated[str | None, typer.Option(help="All files of an analysis, found by name.")] = None,
+    study_id: options.StudyId = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, send nothing.")] = False,
+    parallel: options.Parallel = options.PARALLEL,
+    streams: options.Streams = 1,
+    max_rate: options.MaxRate = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Where it is noted what was sent. [~/.local/state/song-score]")
+    ] = None,
+    fail_fast: options.FailFast = False,
+) -> None:
+    """Send files to Score; each is verified there before it becomes visible.
+
+    Run again after an interruption it sends only what is missing.
+    """
+    options.require_one({"--manifest": manifest, "--file": file, "--analysis-id": analysis_id})
+    if (file is None) != (object_id is None):
+        raise typer.BadParameter("--file and --object-id belong together")
+    if file is None and md5:
+        raise typer.BadParameter("--md5 goes with --file")
+    from byte_path.allocator import tune_allocator
+    from song_score_client.commands.transfers import run_transfers
+    from song_score_client.transfer.batch import Batch
+
+    session: ScoreSession = context.obj
+    entries = _entries(session, manifest, file, object_id, md5, analysis_id, study_id, directory)
+    if dry_run:
+        from song_score_client.commands.upload_check import check_upload
+
+        raise typer.Exit(check_upload(session, entries))
+    tune_allocator()
+    batch = Batch(parallel, fail_fast=fail_fast)
+    rate = None if max_rate is None else batch.rate_limit(max_rate)
+    with session.open_score() as score:
+        transfers = [_transfer(score, entry, streams, rate, state_dir) for entry in entries]
+        code = run_transfers(batch, transfers, session.open_progress(), "sent")
+    raise typer.Exit(code)
+
+
+def _entries(
+    session: ScoreSession,
+    manifest: Path | None,
+    file: Path | None,
+    object_id: str | None,
+    md5: str,
+    analysis_id: str | None,
+    study_id: str | None,
+    directory: Path,
+) -> list[ManifestEntry]:
+    """Return the files to upload. Raises ClientError."""
+    from song_score_client.errors import ConfigurationError
+    from song_score_client.manifests import is_md5, read_upload_manifest
+    from song_score_client.upload_manifest import ManifestEntry, match_files
+
+    if manifest is not None:
+        return read_upload_manifest(manifest)
+    if file is not None and object_id is not None:
+        if md5 and not is_md5(md5):
+            raise ConfigurationError(f"--md5 {md5!r} is no MD5: 32 hexadecimal digits are expected")
+        return [ManifestEntry(object_id, file.absolute(), md5.lower())]
+    with session.open_song() as song:
+        files = list(song.list_files(study_id or session.configuration.study_id, analysis_id or "", page_size=1000))
+    return match_files(files, directory)
+
+
+def _transfer(
+    score: ScoreClient, entry: ManifestEntry, streams: int, rate: RateLimit | None, state_dir: Path | None
+) -> Transfer:
+    from song_score_client.transfer.batch import Transfer
+
+    try:
+        size_bytes = entry.path.stat().st_size
+    except OSError:
+        size_bytes = 0  # its own turn says what is wrong
+    run = partial(_send, score, entry, streams, rate, state_dir)
+    return Transfer(entry.path.name, entry.object_id, size_bytes, run)
+
+
+def _send(
+    score: ScoreClient,
+    entry: ManifestEntry,
+    streams: int,
+    rate: RateLimit | None,
+    state_dir: Path | None,
+    listener: Listener,
+) -> Receipt:
+    from song_score_client.transfer.batch import Receipt
+    from song_score_client.transfer.upload import upload_file
+
+    result = upload_file(
+        score,
+        entry.object_id,
+        entry.path,
+        expected_md5=entry.md5,
+        streams=streams,
+        rate=rate,
+        state_dir=state_dir,
+        listener=listener,
+    )
+    return Receipt(result.sent_bytes, result.part_total, result.kept_part_total, result.stored_object.md5)
