@@ -19,9 +19,9 @@ from song_score_client.errors import (
 from xxhash import xxh3_128_hexdigest
 
 from score_grpc.domain import limits
-from tests.score_grpc.conftest import PART, World, random_bytes
 from tests.servers.raw_score import MIB, bytes_of
 from tests.servers.registry_song import TOKEN
+from tests.servers.score_world import PART, World, random_bytes
 
 SIZE = 2 * PART + 3 * MIB + 17
 

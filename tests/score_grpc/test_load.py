@@ -9,9 +9,9 @@ import pytest
 from score.v1.upload_service_pb2 import GetUploadRequest, OpenUpload, StartUploadRequest, WriteUploadRequest
 from song_score_client.errors import TooManyStreamsError
 
-from tests.score_grpc.conftest import PART, World, random_bytes
 from tests.score_grpc.test_upload import wait_until_streaming
 from tests.servers.raw_score import MIB, chunks_of
+from tests.servers.score_world import PART, World, random_bytes
 
 
 def test_unary_calls_stay_fast_while_every_stream_slot_is_taken(open_world: Callable[..., World]) -> None:

@@ -28,9 +28,9 @@ from score_grpc.domain.access import Principal
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.errors import ERRORS
 from score_grpc.use_cases import completion
-from tests.score_grpc.conftest import PART, World, random_bytes
 from tests.score_grpc.test_upload import wait_until_streaming
 from tests.servers.raw_score import CHUNK, MIB, chunks_of
+from tests.servers.score_world import PART, World, random_bytes
 
 DATA = random_bytes(PART + MIB)
 PROTO = Path(__file__).parents[2] / "protos/score/v1/error_reason.proto"

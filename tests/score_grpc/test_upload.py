@@ -18,8 +18,8 @@ from score.v1.upload_service_pb2 import (
 from song_score_client.errors import ChunkOutOfOrderError, PartsMissingError, PartTakenOverError, UploadAbortedError
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
-from tests.score_grpc.conftest import PART, World, random_bytes
 from tests.servers.raw_score import CHUNK, MIB, bytes_of, chunks_of
+from tests.servers.score_world import PART, World, random_bytes
 
 SIZE = 2 * PART + 3 * MIB + 17
 
