@@ -69,6 +69,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("score_grpc/gateways/objects/s3.py", "boto3"): "the S3 store",
     ("score_grpc/gateways/objects/s3.py", "botocore"): "the S3 store",
     ("score_grpc/gateways/objects/s3.py", "urllib3"): "errors that botocore lets through",
+    ("clients/python/song_score_client/commands/upload_check.py", "grpc"): "names a status code: it foresees refusals",
     ("clients/python/song_score_client/progress_bars.py", "rich"): "progress bars, for other programs' terminals too",
     **{
         (f"score_grpc/transport/{module}.py", port): HANDED_ON
