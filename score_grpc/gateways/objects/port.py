@@ -58,7 +58,8 @@ class PartWriter(Protocol):
     def commit(self) -> str:
         """Persist the part, of which every byte was written, and return the store's etag for it.
 
-        Afterwards the part survives the death of this process. Raises StoreUnavailableError, StoreFullError.
+        Afterwards the part survives the death of this process. Raises StoreUnavailableError, StoreFullError, and
+        StagingLostError where the store says only now that the staging is gone.
         """
 
     def discard(self) -> None:
@@ -75,7 +76,10 @@ class ObjectStore(Protocol):
         """Open a staging for an object under `key`. Raises StoreUnavailableError, StoreFullError."""
 
     def open_part(self, staging: Staging, part_number: int, offset: int, size_bytes: int) -> PartWriter:
-        """Begin a part: `size_bytes` (at least 1) bytes at `offset` of the object. Writing a part again replaces it.
+        """Begin a part: `size_bytes` (at least 1) bytes at `offset` of the object.
+
+        Writing a part again replaces it: from here on an earlier commit of it counts no more, even if this one never
+        commits. So the caller forgets it first.
 
         Raises StagingLostError, StoreUnavailableError, StoreFullError.
         """

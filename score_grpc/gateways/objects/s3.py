@@ -150,8 +150,6 @@ class S3ObjectStore:
                 self.abort(staging)
                 return self._assembled(key, size_bytes)
             try:
-                # Not every store compares etags when completing.
-                self._demand_parts(staging, parts)
                 self._client.complete_multipart_upload(
                     Bucket=self._bucket,
                     Key=key,
@@ -159,7 +157,10 @@ class S3ObjectStore:
                     MultipartUpload={"Parts": [{"PartNumber": part.part_number, "ETag": part.etag} for part in parts]},
                 )
             except ClientError as error:
-                # Assembled by an earlier call, or by a first try of the SDK's whose answer was lost.
+                if _code_of(error) == "InvalidPart":
+                    self._demand_parts(staging, parts)
+                # An unknown upload may be an assembled one: by an earlier call, or by a first try of the SDK's whose
+                # answer was lost.
                 if _code_of(error) != "NoSuchUpload":
                     raise
             return self._assembled(key, size_bytes)
@@ -306,10 +307,14 @@ class S3ObjectStore:
         pages = self._client.get_paginator("list_parts").paginate(
             Bucket=self._bucket, Key=staging.key, UploadId=staging.token
         )
-        # Some answers quote an etag, some don't.
-        held = {part["PartNumber"]: (part["Size"], part["ETag"].strip('"')) for page in pages for part in page["Parts"]}
+        # Some answers quote an etag, some don't; SeaweedFS lists a part that was written again as often as it was.
+        held = {
+            (part["PartNumber"], part["Size"], part["ETag"].strip('"'))
+            for page in pages
+            for part in page.get("Parts", [])
+        }
         lost = [
-            part.part_number for part in parts if held.get(part.part_number) != (part.size_bytes, part.etag.strip('"'))
+            part.part_number for part in parts if (part.part_number, part.size_bytes, part.etag.strip('"')) not in held
         ]
         if lost:
             raise PartsLostError(f"{len(lost)} parts of {staging.key} are gone from the store, or differ.", lost)
@@ -375,9 +380,10 @@ class S3PartWriter:
         response = connection.getresponse()
         body = response.read(_MAX_ANSWER_BYTES)
         etag, error = response.getheader("ETag"), _ERROR_CODE.search(body)
-        if response.status != 200 or error or not etag:  # noqa: PLR2004 - OK
-            raise _refusal(self._doing, response.status, error[1].decode() if error else "")
-        return etag, response.isclosed() and connection.sock is not None
+        # Not closed: the answer broke off.
+        if response.status != 200 or error or not etag or not response.isclosed():  # noqa: PLR2004 - OK
+            raise _refusal(self._doing, response.status, error[1].decode() if error else "and no whole answer")
+        return etag, connection.sock is not None
 
     def _demand_open(self) -> HTTPConnection:
         if self._connection is None:

@@ -1,0 +1,22 @@
+"""The parameter of the contract suites: a new adapter is one more line here."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.stores import LocalUnderTest, S3UnderTest, StoreUnderTest
+from tests.servers.seaweedfs import SeaweedFS
+
+
+@pytest.fixture(params=["local", "s3"])
+def under_test(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreUnderTest]:
+    """Each store in turn."""
+    found: StoreUnderTest
+    if request.param == "s3":
+        seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
+        found = S3UnderTest(seaweedfs)
+    else:
+        found = LocalUnderTest(tmp_path / "store")
+    yield found
+    found.close()

@@ -1,0 +1,154 @@
+"""Each object store as the contract suite sees it: the store, and ways to look at it and to hurt it from outside."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, Protocol, TypeVar
+from unittest import mock
+
+from score_grpc.gateways.objects.local import LocalObjectStore
+from score_grpc.gateways.objects.port import ObjectStore
+from score_grpc.gateways.objects.s3 import S3ObjectStore, S3Options
+from tests.servers.seaweedfs import ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY, SeaweedFS
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class StoreUnderTest(Protocol):
+    """What the suite needs of each store."""
+
+    store: ObjectStore
+
+    def restart(self) -> None:
+        """Replace `store` as if its process had ended and another had started."""
+
+    def plain_bytes(self, key: str) -> bytes | None:
+        """Return what somebody without our code finds under the key."""
+
+    def overwrite(self, key: str, content: bytes) -> None:
+        """Put other bytes under the key, behind the store's back."""
+
+    def staging_count(self, key: str) -> int:
+        """Return how many stagings take space."""
+
+    def crashing(self, step: int) -> AbstractContextManager[None]:
+        """Crash at the step-th call to the outside."""
+
+    def close(self) -> None:
+        """Release everything."""
+
+
+class LocalUnderTest:
+    """A folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.store: ObjectStore = LocalObjectStore(root)
+
+    def restart(self) -> None:
+        self.store.close()
+        self.store = LocalObjectStore(self._root)
+
+    def plain_bytes(self, key: str) -> bytes | None:
+        path = self._root / key
+        return path.read_bytes() if path.exists() else None
+
+    def overwrite(self, key: str, content: bytes) -> None:
+        (self._root / key).write_bytes(content)
+
+    def staging_count(self, key: str) -> int:  # noqa: ARG002 - every test has a folder of its own
+        return len(list((self._root / "upload").iterdir()))
+
+    @contextmanager
+    def crashing(self, step: int) -> Iterator[None]:
+        countdown = _Countdown(step)
+        with (
+            mock.patch.object(os, "ftruncate", countdown.before(os.ftruncate)),
+            mock.patch.object(os, "fsync", countdown.before(os.fsync)),
+            mock.patch.object(Path, "rename", countdown.before(Path.rename)),
+        ):
+            yield
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class S3UnderTest:
+    """A bucket of a real server, which the tests of one session share."""
+
+    def __init__(self, server: SeaweedFS) -> None:
+        self._options = s3_options(server)
+        self._plain = server.client()
+        self.store: ObjectStore = S3ObjectStore(self._options)
+
+    def restart(self) -> None:
+        self.store.close()
+        self.store = S3ObjectStore(self._options)
+
+    def plain_bytes(self, key: str) -> bytes | None:
+        try:
+            with self._plain.get_object(Bucket=BUCKET, Key=key)["Body"] as body:
+                return body.read()
+        except self._plain.exceptions.NoSuchKey:
+            return None
+
+    def overwrite(self, key: str, content: bytes) -> None:
+        self._plain.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+    def staging_count(self, key: str) -> int:
+        uploads = self._plain.list_multipart_uploads(Bucket=BUCKET, Prefix=key).get("Uploads", [])
+        return sum(upload["Key"] == key for upload in uploads)
+
+    @contextmanager
+    def crashing(self, step: int) -> Iterator[None]:
+        assert isinstance(self.store, S3ObjectStore)
+        countdown = _Countdown(step)
+        events = self.store._client.meta.events
+        # Both before a request is sent and after its answer has come.
+        events.register("before-call.s3", countdown)
+        events.register("after-call.s3", countdown)
+        try:
+            yield
+        finally:
+            events.unregister("before-call.s3", countdown)
+            events.unregister("after-call.s3", countdown)
+
+    def close(self) -> None:
+        self.store.close()
+        self._plain.close()
+
+
+def s3_options(server: SeaweedFS, **changes: Any) -> S3Options:  # noqa: ANN401 - any field of the options
+    """Return how the store reaches a server of ours."""
+    known: dict[str, Any] = {
+        "bucket": BUCKET,
+        "endpoint_url": server.endpoint,
+        "uses_path_style": True,
+        "access_key_id": ACCESS_KEY_ID,
+        "secret_access_key": SECRET_ACCESS_KEY,
+        "ca_file": server.ca_file,
+    }
+    return S3Options(**(known | changes))
+
+
+class _Countdown:
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def __call__(self, **_event: object) -> None:
+        self._left -= 1
+        if self._left == 0:
+            raise Crash
+
+    def before(self, function: Callable[P, R]) -> Callable[P, R]:
+        def counted(*args: P.args, **kwargs: P.kwargs) -> R:
+            self()
+            return function(*args, **kwargs)
+
+        return counted
