@@ -63,6 +63,7 @@ _MESSAGES: Mapping[Any, Callable[[Any, FoundError], str]] = {
     "type": _type,
     "required": _missing,
     "additionalProperties": _undeclared,
+    "additionalItems": lambda _value, _error: "has more items than the schema declares",
     "unevaluatedProperties": lambda _value, _error: "has properties that the schema does not declare",
     "dependencies": _undeclared,
     "dependentRequired": _undeclared,

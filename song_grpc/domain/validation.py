@@ -166,6 +166,20 @@ def _additional_properties(
         yield ValidationError(f"undeclared properties: {', '.join(sorted(extras))}")
 
 
+def _additional_items(
+    validator: _Evolved, allowed: object, instance: object, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    items = schema.get("items")
+    # Anything but a list of schemas speaks of every item; the library stumbles over booleans.
+    if not isinstance(instance, list) or not isinstance(items, list) or len(instance) <= len(items):
+        return
+    if isinstance(allowed, dict):
+        for index in range(len(items), len(instance)):
+            yield from validator.descend(instance[index], allowed, path=index)
+    elif allowed is False:
+        yield ValidationError("additionalItems")
+
+
 def _multiple_of(validator: _Evolved, divisor: Any, instance: Any, _schema: object) -> Iterator[ValidationError]:  # noqa: ANN401 - numbers of JSON
     if validator.is_type(instance, "number") and not schema_keywords.is_multiple(instance, divisor):
         yield ValidationError("multipleOf")
@@ -206,7 +220,9 @@ _FORMATS: Mapping[str, FormatChecker] = {
     "2020-12": Draft202012Validator.FORMAT_CHECKER,
 }
 _DRAFT_07 = extend(  # type: ignore[no-untyped-call] # its stub lacks types
-    Draft7Validator, _KEYWORDS, type_checker=Draft7Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    Draft7Validator,
+    {**_KEYWORDS, "additionalItems": _additional_items},
+    type_checker=Draft7Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 _DRAFT_2020_12 = extend(  # type: ignore[no-untyped-call] # its stub lacks types
     Draft202012Validator, _KEYWORDS, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)

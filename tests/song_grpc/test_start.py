@@ -9,15 +9,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from jsonschema import Draft7Validator
 from sqlalchemy import text
 
 from runtime_grpc.database import Database, DatabaseTakenError, SchemaMismatchError
 from song_grpc.__main__ import start_song
 from song_grpc.database.engine import MIGRATIONS
 from song_grpc.database.tables import METADATA
-from song_grpc.domain import validation
-from song_grpc.settings import SongSettings
-from tests.song_grpc.world import running
+from tests.song_grpc.world import running, song_settings
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +26,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_migrations_make_the_tables_that_the_queries_know(folder: Path, own_database_url: str) -> None:
-    database = Database(SongSettings(data_dir=folder, database_url=own_database_url).sql_url)
+    database = Database(song_settings(folder, own_database_url).sql_url)
     database.upgrade(MIGRATIONS)
     database.upgrade(MIGRATIONS)
     database.check(MIGRATIONS)
@@ -38,14 +37,14 @@ def test_the_migrations_make_the_tables_that_the_queries_know(folder: Path, own_
 
 
 def test_an_unknown_revision_is_refused_by_check_upgrade_and_start(folder: Path, own_database_url: str) -> None:
-    settings = SongSettings(port=0, data_dir=folder, database_url=own_database_url)
+    settings = song_settings(folder, own_database_url)
     database = Database(settings.sql_url)
     database.upgrade(MIGRATIONS)
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     for refused in (lambda: database.check(MIGRATIONS), lambda: database.upgrade(MIGRATIONS)):
         with pytest.raises(SchemaMismatchError, match="has schema revision 9999, this version needs 0001"):
-            refused()
+            refused()  # type: ignore[no-untyped-call] # Alembic's
     with pytest.raises(SchemaMismatchError):
         start_song(settings)
     database.close()
@@ -53,13 +52,13 @@ def test_an_unknown_revision_is_refused_by_check_upgrade_and_start(folder: Path,
 
 def test_without_migrate_an_empty_database_is_refused(folder: Path) -> None:
     with pytest.raises(SchemaMismatchError, match="db upgrade"):
-        start_song(SongSettings(port=0, data_dir=folder, migrate=False))
+        start_song(song_settings(folder, migrate=False))
 
 
 def test_a_second_process_on_a_sqlite_file_is_told_the_way_out(folder: Path) -> None:
     with running(folder):
         with pytest.raises(DatabaseTakenError, match="PostgreSQL"):
-            start_song(SongSettings(port=0, data_dir=folder))
+            start_song(song_settings(folder))
         answer = command("--port", "0", "--data-dir", str(folder))
     assert answer.returncode != 0
     assert "PostgreSQL" in answer.stderr
@@ -67,20 +66,21 @@ def test_a_second_process_on_a_sqlite_file_is_told_the_way_out(folder: Path) -> 
 
 
 def test_song_starts_ready_although_score_is_down(folder: Path) -> None:
-    song = start_song(SongSettings(port=0, data_dir=folder, score_address="127.0.0.1:1"))
+    song = start_song(song_settings(folder, score_address="127.0.0.1:1"))
     with grpc.insecure_channel(song.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        answer = stub.Check(health_pb2.HealthCheckRequest(service="song.v1.AnalysisService"))
+        request = health_pb2.HealthCheckRequest(service="song.v1.AnalysisService")
+        answer = stub.Check(request)  # type: ignore[attr-defined] # its stubs lack the methods
     song.stop()
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_missing_format_checker_fails_the_start(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    checkers = dict(validation.Draft7Validator.FORMAT_CHECKER.checkers)
+    checkers = dict(Draft7Validator.FORMAT_CHECKER.checkers)
     del checkers["date-time"]
-    monkeypatch.setattr(validation.Draft7Validator.FORMAT_CHECKER, "checkers", checkers)
+    monkeypatch.setattr(Draft7Validator.FORMAT_CHECKER, "checkers", checkers)
     with pytest.raises(RuntimeError, match="date-time"):
-        start_song(SongSettings(port=0, data_dir=folder))
+        start_song(song_settings(folder))
 
 
 def test_the_database_commands_say_how_it_stands(folder: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_request_id_is_forgotten_a_day_later_and_not_before(folder: Path) -> N
     from song_grpc.database import requests  # noqa: PLC0415 - of this test alone
     from song_grpc.domain.requests import request_key  # noqa: PLC0415 - of this test alone
 
-    database = Database(SongSettings(data_dir=folder).sql_url)
+    database = Database(song_settings(folder).sql_url)
     database.upgrade(MIGRATIONS)
     now = datetime.now(UTC)
     key = request_key("me", "Submit", "r", ["x"])

@@ -55,7 +55,7 @@ def refusal(call: Callable[[], object]) -> Refusal:
     """Make a call that is refused; return what it said."""
     with pytest.raises(grpc.RpcError) as raised:
         call()
-    status = rpc_status.from_call(raised.value)
+    status = rpc_status.from_call(raised.value)  # type: ignore[arg-type] # the error of a call is a Call
     info, bad_request = ErrorInfo(), BadRequest()
     for detail in status.details if status is not None else []:
         detail.Unpack(info)
@@ -91,6 +91,11 @@ class FakeScore(object_service_pb2_grpc.ObjectServiceServicer):
             else:
                 response.missing_object_ids.append(object_id)
         return response
+
+    def GetObject(  # noqa: N802 - the contract's name
+        self, request: object_service_pb2.GetObjectRequest, context: grpc.ServicerContext
+    ) -> object_service_pb2.GetObjectResponse:
+        raise NotImplementedError("Song asks for batches only")
 
     def hold(self, analysis: analysis_pb2.Analysis, **changes: Any) -> None:  # noqa: ANN401 - fields of the message
         """Hold every file of an analysis as registered, but for changes."""
@@ -197,22 +202,19 @@ class World:
             return connection.execute(query.order_by(tables.outbox.c.number)).all()
 
 
+def song_settings(folder: Path, url: str = "", **changes: Any) -> SongSettings:  # noqa: ANN401 - settings of Song
+    """Return settings of a Song that listens on any free port; an empty URL means SQLite in the folder."""
+    told: dict[str, Any] = {"port": 0, "data_dir": folder, "database_url": url, **changes}
+    return SongSettings(**told)
+
+
 @contextmanager
 def running(folder: Path, url: str = "", **settings: Any) -> Iterator[World]:  # noqa: ANN401 - settings of Song
     """Run a Song of its own, with a fake Score."""
     score = FakeScore()
     with serve_score(score) as score_address:
-        own = SongSettings(
-            **{
-                "port": 0,
-                "data_dir": folder,
-                "database_url": url,
-                "score_address": score_address,
-                "service_token": SERVICE_TOKEN,
-                "drain_seconds": 1,
-                **settings,
-            }
-        )
+        told = {"score_address": score_address, "service_token": SERVICE_TOKEN, "drain_seconds": 1, **settings}
+        own = song_settings(folder, url, **told)
         song = start_song(own)
         world = World(song, own.sql_url, score)
         try:
