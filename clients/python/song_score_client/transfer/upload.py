@@ -111,7 +111,8 @@ class _Transfer:
         self._upload = started.upload
         self._journal = self._open_journal(state_dir)
         try:
-            persisted, replaced = self._compare(self._persisted_parts())
+            known = self._persisted_parts() if self._upload.persisted_part_total else []
+            persisted, replaced = self._compare(known)
             kept_total = len(persisted)
             kept_bytes = sum(self._part_bytes(number) for number in persisted)
             self._listener.begin(size_bytes, kept_bytes)
@@ -141,11 +142,9 @@ class _Transfer:
         return Journal(state_dir / f"{self._upload.object_id}.upload", header)
 
     def _persisted_parts(self) -> list[UploadPart]:
-        if not self._upload.persisted_part_total:
-            return []
         return list(self._score.list_upload_parts(self._upload.upload_id))
 
-    def _compare(self, parts: Iterable[UploadPart]) -> tuple[set[int], frozenset[int]]:
+    def _compare(self, parts: Iterable[UploadPart], *, trust_journal: bool = True) -> tuple[set[int], frozenset[int]]:
         """Return the persisted parts that have the file's bytes, and those that have others.
 
         Parts in the journal of this very file are known; the others are read and hashed.
@@ -154,7 +153,7 @@ class _Transfer:
         for part in parts:
             number = part.part_number
             known = self._journal.digests.get(number)
-            if known != part.xxh3_128:
+            if known != part.xxh3_128 or not trust_journal:
                 known = self._file.part_digest(*self._range(number))
             if known == part.xxh3_128:
                 same.add(number)
@@ -199,14 +198,15 @@ class _Transfer:
             upload, stored = self._await_completion()
             if stored is not None:
                 return stored
-            reason = upload.last_failure.reason
-            same, different = self._compare(self._persisted_parts())
+            is_mismatch = upload.last_failure.reason == _DIGEST_MISMATCH
+            # The file may have changed under its old name, size and time: then the journal is of no use.
+            same, different = self._compare(self._persisted_parts(), trust_journal=not is_mismatch)
             missing = self._missing(same)
-            if not missing and reason == _DIGEST_MISMATCH:
+            if not missing and is_mismatch:
                 raise self._wrong_file(upload.last_failure)
             if not missing:
                 raise _failure_error(upload.last_failure)
-            self._listener.say(f"{upload.last_failure.message or reason}; sending {len(missing)} parts again")
+            self._listener.say(f"{upload.last_failure.message}; sending {len(missing)} parts again")
             self._listener.withdraw(sum(map(self._part_bytes, missing)))
             self._send(missing, different)
         raise ClientError(f"{self._file.path}: parts went missing {ROUNDS} times after they were sent; run it again")
