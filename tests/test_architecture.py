@@ -65,7 +65,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("song_grpc/domain/validation.py", "jsonschema"): "the one module that knows the JSON Schema library",
     ("song_grpc/domain/validation.py", "referencing"): "part of that library",
     ("song_grpc/domain/json_text.py", "simplejson"): "the one module that reads and writes exact JSON numbers",
-    ("song_grpc/transport/errors.py", "song_grpc.database.engine"): "maps the error of a database out of reach",
     ("score_grpc/gateways/objects/s3.py", "boto3"): "the S3 store",
     ("score_grpc/gateways/objects/s3.py", "botocore"): "the S3 store",
     ("score_grpc/gateways/objects/s3.py", "urllib3"): "errors that botocore lets through",

@@ -1,7 +1,7 @@
 """The engine that Song's queries and use cases run on."""
 
-from runtime_grpc.database import Database, DatabaseUnavailableError
+from runtime_grpc.database import Database
 
-__all__ = ["MIGRATIONS", "Database", "DatabaseUnavailableError"]
+__all__ = ["MIGRATIONS", "Database"]
 
 MIGRATIONS = "song_grpc.database:migrations"

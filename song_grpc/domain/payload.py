@@ -116,10 +116,9 @@ def read_files(document: json_text.JsonObject, study_id: str, analysis_id: str) 
 
 def _found(document: json_text.JsonObject, analysis_type: AnalysisType) -> Iterator[Found]:
     options = analysis_type.options
-    schema = json_text.read_stored(analysis_type.schema_json)
-    base = compile_base(options.entity_model, type_defines_samples="samples" in schema["properties"])
-    yield from base.violations(document)
-    yield from compile_stored(analysis_type.schema_json, options.entity_model).violations(document)
+    own = compile_stored(analysis_type.schema_json, options.entity_model)
+    yield from compile_base(options.entity_model, type_defines_samples=own.defines_samples).violations(document)
+    yield from own.violations(document)
     files = document.get("files")
     if isinstance(files, list):
         yield from _file_violations(files, options.file_types)

@@ -30,7 +30,7 @@ ASSERTED_FORMATS = frozenset(
         *("uri-reference", "uri-template", "iri", "iri-reference", "json-pointer", "relative-json-pointer", "regex"),
     }
 )
-_COMPILED_TYPES = 64
+_COMPILED_TYPES = 32
 
 Found = tuple[Path, Violation]
 _Evolved = Any  # the library's validator, evolved to a subschema
@@ -39,8 +39,9 @@ _Evolved = Any  # the library's validator, evolved to a subschema
 class CompiledSchema:
     """A schema ready to validate with."""
 
-    def __init__(self, validator: Validator, schema: base_schema.Schema) -> None:
+    def __init__(self, validator: Validator, schema: base_schema.Schema, *, defines_samples: bool) -> None:
         self._validator, self._schema = validator, schema
+        self.defines_samples = defines_samples
 
     def violations(self, document: Any) -> Iterator[Found]:  # noqa: ANN401 - any JSON value
         """Yield every violation with its path."""
@@ -67,7 +68,8 @@ def check_formats() -> None:
 def compile_base(model: EntityModel, *, type_defines_samples: bool) -> CompiledSchema:
     """Compile the base schema."""
     schema = base_schema.base_schema(model, type_defines_samples=type_defines_samples)
-    return CompiledSchema(_DRAFT_07(_plain(schema), registry=Registry(), format_checker=_FORMATS["draft-07"]), schema)
+    validator = _DRAFT_07(_plain(schema), registry=Registry(), format_checker=_FORMATS["draft-07"])
+    return CompiledSchema(validator, schema, defines_samples="samples" in schema["properties"])
 
 
 @lru_cache(maxsize=_COMPILED_TYPES)
@@ -85,9 +87,10 @@ def compile_type(schema: base_schema.Schema, model: EntityModel) -> CompiledSche
     broken = best_match(meta(meta.META_SCHEMA).iter_errors(numbers_plain))
     if broken is not None:
         raise MalformedSchemaError(pointer(tuple(broken.absolute_path)), message_of(broken))
-    validator = _DRAFT_2020_12 if dialect == "2020-12" else _DRAFT_07
+    kind = _DRAFT_2020_12 if dialect == "2020-12" else _DRAFT_07
     whole = _with_base(_plain(numbers_plain), model)
-    return CompiledSchema(validator(whole, registry=Registry(), format_checker=_FORMATS[dialect]), whole)
+    validator = kind(whole, registry=Registry(), format_checker=_FORMATS[dialect])
+    return CompiledSchema(validator, whole, defines_samples=type_schema.defines_samples(schema))
 
 
 def _plain(schema: base_schema.Schema) -> base_schema.Schema:

@@ -3,9 +3,9 @@
 from grpc import StatusCode
 
 from runtime_grpc.authentication import TokenInvalidError
+from runtime_grpc.database import DatabaseUnavailableError
 from runtime_grpc.errors import Entry, ErrorTable
 from runtime_grpc.server import DrainingError, TooManyStreamsError
-from song_grpc.database.engine import DatabaseUnavailableError
 from song_grpc.domain import errors
 
 _RETRY_SECONDS = 1.0

