@@ -4,6 +4,7 @@
 - download, 11 fields, of which the third is the object id
 """
 
+from collections import Counter
 from pathlib import Path
 
 from song_score_client.errors import ClientError, LocalFileError
@@ -76,6 +77,6 @@ def _require(path: Path, number: int, holds: bool, problem: str) -> None:  # noq
 
 
 def _require_distinct(path: Path, object_ids: list[str]) -> None:
-    twice = sorted({object_id for object_id in object_ids if object_ids.count(object_id) > 1})
+    twice = [object_id for object_id, times in Counter(object_ids).items() if times > 1]
     if twice:
         raise ManifestError(f"{path} names these object ids more than once: {', '.join(twice)}")

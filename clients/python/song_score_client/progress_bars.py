@@ -8,7 +8,7 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from song_score_client.progress import FileProgress, Meter, Progress
+from song_score_client.progress import Document, FileProgress, Meter, Progress
 from song_score_client.quantities import format_bytes, format_seconds
 from song_score_client.transfer.listener import Listener
 
@@ -30,7 +30,8 @@ class BarProgress(Progress):
             refresh_per_second=REFRESHES_PER_SECOND,
             transient=True,
         )
-        self._tasks: dict[FileProgress, TaskID] = {}
+        self._tasks: dict[str, TaskID] = {}
+        """Of the files under way, by object id."""
 
     def __enter__(self) -> Self:
         self._whole = self._bars.add_task("all", total=None, meter=self.total)
@@ -45,21 +46,34 @@ class BarProgress(Progress):
     def watch(self, name: str, object_id: str, size_bytes: int) -> Listener:
         """Add the file's bar."""
         file = FileProgress(self, name, object_id, size_bytes)
-        self._tasks[file] = self._bars.add_task(name, total=size_bytes, meter=file.meter)
+        self._tasks[object_id] = self._bars.add_task(name, total=size_bytes, meter=file.meter)
         return file
 
     def update(self, file: FileProgress) -> None:
         """Move the bars; they are drawn a few times a second only."""
-        self._show(self._tasks[file], file.meter)
+        self._show(self._tasks.get(file.object_id), file.meter)
         self._show(self._whole, self.total)
 
-    def _show(self, task: TaskID, meter: Meter) -> None:
-        self._bars.update(task, completed=meter.safe_bytes, total=meter.total_bytes)
+    def report(self, text: str, document: Document) -> None:
+        """Replace the file's bar by a line."""
+        self._remove(document)
+        super().report(text, document)
+
+    def fail(self, text: str, document: Document) -> None:
+        """Replace the file's bar by a line."""
+        self._remove(document)
+        super().fail(text, document)
+
+    def _remove(self, document: Document) -> None:
+        task = self._tasks.pop(str(document.get("object_id")), None)
+        if task is not None:
+            self._bars.remove_task(task)
+
+    def _show(self, task: TaskID | None, meter: Meter) -> None:
+        if task is not None:
+            self._bars.update(task, completed=meter.safe_bytes, total=meter.total_bytes)
 
     def _print(self, text: str) -> None:
-        for file, task in list(self._tasks.items()):
-            if file.meter.safe_bytes >= file.meter.total_bytes:
-                self._bars.update(task, visible=False)
         self._console.print(f"{self._program}: {text}", soft_wrap=True)
 
 

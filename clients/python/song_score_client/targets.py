@@ -1,6 +1,5 @@
 """Where downloads go: names that a server sent, made into paths that stay in the output folder."""
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,8 +59,7 @@ def safe_name(name: str) -> str:
 
     Separators, control and other unprintable characters, and leading dots, become underscores.
     """
-    # Category C: control, format (also of writing direction), surrogates, private use, unassigned.
-    plain = "".join("_" if char in "/\\" or unicodedata.category(char)[0] == "C" else char for char in name)
+    plain = "".join(char if char.isprintable() and char not in "/\\" else "_" for char in name)
     bare = plain.lstrip(".")
     return "_" * (len(plain) - len(bare)) + bare or "_"
 

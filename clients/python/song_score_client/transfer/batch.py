@@ -10,7 +10,6 @@ from song_score_client.errors import ClientError
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.rate import RateLimit
 
-PARALLEL = 4
 STOP_GRACE_SECONDS = 1.0
 """How long an interrupted batch waits for its files to stop in good order; nothing is lost if they don't."""
 
@@ -57,7 +56,8 @@ class Outcome:
 class Batch:
     """Moves many files, some at once. Used for one run."""
 
-    def __init__(self, parallel: int = PARALLEL, *, fail_fast: bool = False) -> None:
+    def __init__(self, parallel: int, *, fail_fast: bool = False) -> None:
+        """Make a batch of so many files at once; `fail_fast`: the first that fails stops all."""
         self._parallel, self._fail_fast = parallel, fail_fast
         self._stopped = threading.Event()
 
