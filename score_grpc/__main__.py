@@ -70,7 +70,7 @@ class Score:
 
     def __init__(self, settings: ScoreSettings, store: ObjectStore, database: Database, ledger: Ledger) -> None:
         """Serve, over what was opened; use `start_score` unless a test replaces a part."""
-        self._store, self._database = store, database
+        self._store, self._database, self._ledger = store, database, ledger
         self._draining = threading.Event()
         token = settings.service_token.get_secret_value()
         self._song = SongRegistry(settings.song_address, token)

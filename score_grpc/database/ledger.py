@@ -147,6 +147,22 @@ class Ledger:
             connection.execute(sql_delete(UPLOAD_PARTS).where(is_part))
             _touch(connection, upload_id)
 
+    def restage(self, upload_id: str, lost_token: str, fresh_token: str) -> bool:
+        """Go on in a fresh staging, without any part: the store has lost the one before.
+
+        False if another stream was faster. Raises UploadNotOpenError, UploadAbortedError.
+        """
+        with self._database.write() as connection:
+            upload = upload_from(_upload_row(connection, upload_id, lock=True))
+            require_open(upload)
+            if upload.staging_token != lost_token:
+                return False
+            of_upload = UPLOADS.c.upload_id == upload_id
+            connection.execute(update(UPLOADS).where(of_upload).values(staging_token=fresh_token))
+            connection.execute(sql_delete(UPLOAD_PARTS).where(UPLOAD_PARTS.c.upload_id == upload_id))
+            _touch(connection, upload_id)
+            return True
+
     # Completion
 
     def begin_completion(self, upload_id: str) -> bool:

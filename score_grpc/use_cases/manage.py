@@ -43,4 +43,5 @@ def abort_upload(
     claims.drop_all(upload_id)
     hashing.forget(upload_id)
     store.abort(Staging(aborted.staging_key, aborted.staging_token))
+    store.delete(aborted.staging_key)  # of a completion that was under way; the key is this upload's alone
     return aborted

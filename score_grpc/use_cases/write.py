@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from byte_path.codec import UploadChunk
 from byte_path.digests import PartDigest, chunk_digest
 from score_grpc.database.ledger import Ledger
@@ -12,6 +14,7 @@ from score_grpc.domain.errors import (
     ChunkCorruptError,
     ChunkOutOfOrderError,
     FieldInvalidError,
+    StagingLostError,
     StoreUnavailableError,
 )
 from score_grpc.domain.uploads import Upload, UploadPart, require_open
@@ -19,6 +22,8 @@ from score_grpc.gateways.objects.port import ObjectStore, PartWriter, Staging
 from score_grpc.gateways.registry import Registry
 from score_grpc.use_cases.claims import Claims, PartClaim
 from score_grpc.use_cases.permission import Permission
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class WriteSession:
             claims.leave(upload_id)
             raise
         follower.follow(upload_id)
+        self._staging = Staging(self._upload.staging_key, self._upload.staging_token)
         self._part: _OpenPart | None = None
         self._skipped_part = 0
         self._awaited: tuple[int, int] | None = None
@@ -113,12 +119,16 @@ class WriteSession:
         if chunk.xxh3_64 is not None and chunk_digest(chunk.data) != chunk.xxh3_64:
             return self._ask_again(chunk)
         self._bad_chunks = 0
-        if chunk.offset == 0:
-            known = self._begin_part(chunk, part_bytes)
-            if known is not None:
-                return known
-        self._awaited = None
-        return self._write(chunk)
+        try:
+            if chunk.offset == 0:
+                known = self._begin_part(chunk, part_bytes)
+                if known is not None:
+                    return known
+            self._awaited = None
+            return self._write(chunk)
+        except StagingLostError as error:
+            self._restage()
+            return self._write_again(number, StoreUnavailableError(str(error)))
 
     def _ask_again(self, chunk: UploadChunk) -> Resend:
         self._bad_chunks += 1
@@ -159,8 +169,17 @@ class WriteSession:
         return None
 
     def _open_writer(self, upload: Upload, number: int, part_bytes: int) -> PartWriter:
-        staging = Staging(upload.staging_key, upload.staging_token)
-        return self._store.open_part(staging, number, upload.plan.offset(number), part_bytes)
+        self._staging = Staging(upload.staging_key, upload.staging_token)
+        return self._store.open_part(self._staging, number, upload.plan.offset(number), part_bytes)
+
+    def _restage(self) -> None:
+        """Begin again with no part: the store has lost the staging with all that was in it."""
+        _log.error("staging lost, all its parts are asked for again", upload_id=self._upload.upload_id)
+        fresh = self._store.begin(self._staging.key)
+        if self._ledger.restage(self._upload.upload_id, self._staging.token, fresh.token):
+            self._follower.restart(self._upload.upload_id)
+        else:
+            self._store.abort(fresh)  # another stream was faster
 
     def _write(self, chunk: UploadChunk) -> UploadPart | Resend | None:
         part = self._part

@@ -22,10 +22,12 @@ def main() -> None:
     with ScoreClient.open(address) as score:
         if direction == "up":
             up = upload_file(score, object_id, Path(path), state_dir=Path(state_dir), rate=rate)
-            print(json.dumps({"kept": up.kept_part_total, "bytes": up.sent_bytes}))
+            result: dict[str, object] = {"kept": up.kept_part_total, "bytes": up.sent_bytes}
         else:
             down = download_object(score, object_id, Path(path), allow_unpublished=True, rate=rate)
-            print(json.dumps({"kept": down.kept_part_total, "bytes": down.fetched_bytes, "md5": down.md5}))
+            result = {"kept": down.kept_part_total, "bytes": down.fetched_bytes, "md5": down.md5}
+    (peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    print(json.dumps({**result, "peak_mib": int(peak.split()[1]) / 1024}))
 
 
 if __name__ == "__main__":

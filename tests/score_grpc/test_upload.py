@@ -18,6 +18,7 @@ from score.v1.upload_service_pb2 import (
 from song_score_client.errors import ChunkOutOfOrderError, PartsMissingError, PartTakenOverError, UploadAbortedError
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
+from score_grpc.gateways.objects.port import Staging
 from tests.servers.raw_score import CHUNK, MIB, bytes_of, chunks_of
 from tests.servers.score_world import PART, World, random_bytes
 
@@ -286,6 +287,22 @@ def test_a_part_lost_in_the_store_is_asked_for_again(world: World) -> None:
     assert [part.part_number for part in parts] == [1, 3]
     world.send(upload, data, 2)
     assert world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED
+
+
+def test_a_staging_lost_in_the_store_is_begun_anew(any_world: World) -> None:
+    data = any_world.register("object-1", random_bytes(SIZE))
+    upload = any_world.start("object-1")
+    any_world.send(upload, data, 1)
+    known = any_world.score._ledger.upload(upload.upload_id)
+    any_world.score._store.abort(Staging(known.staging_key, known.staging_token))
+    part = data[PART : 2 * PART]
+    answers = any_world.raw.write(upload.upload_id, [*chunks_of(2, part), *chunks_of(2, part)])
+    kinds = [answer.WhichOneof("message") for answer in answers]
+    assert (kinds[0], kinds[-1]) == ("resend", "ack")
+    listed = any_world.raw.uploads.GetUpload(GetUploadRequest(upload_id=upload.upload_id))
+    assert [part.part_number for part in listed.parts] == [2]
+    any_world.send(upload, data, 1, 3)
+    assert any_world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED
 
 
 def test_a_shutting_down_server_says_drain_and_finishes_the_part(world: World) -> None:

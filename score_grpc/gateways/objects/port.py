@@ -101,7 +101,8 @@ class ObjectStore(Protocol):
     def reopen(self, staging: Staging, parts: Sequence[StagedPart]) -> tuple[Staging, Sequence[StagedPart]]:
         """Turn an assembled object back into a staging with these parts, so that some can be replaced.
 
-        No byte passes through this process. The object under the key is gone afterwards. Raises as `assemble`.
+        No byte passes through this process. What stays under the key, if anything, the next `assemble` overwrites.
+        Raises as `assemble`.
         """
 
     def abort(self, staging: Staging) -> None:

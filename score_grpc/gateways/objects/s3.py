@@ -168,7 +168,8 @@ class S3ObjectStore:
     def reopen(self, staging: Staging, parts: Sequence[StagedPart]) -> tuple[Staging, Sequence[StagedPart]]:
         """See `ObjectStore.reopen`. The store copies the parts into a new staging.
 
-        Dying between deleting the object and the caller's noting the new staging loses all parts.
+        The object stays until the next `assemble` overwrites it: whoever dies before the new staging is noted can
+        still reopen it again.
         """
         key = staging.key
         stored = self._assembled(key, sum(part.size_bytes for part in parts))
@@ -189,7 +190,6 @@ class S3ObjectStore:
         try:
             with _store_errors(f"Reopening {key}"), ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
                 copies = list(pool.map(copied, parts))
-            self.delete(key)
         except BaseException:
             with suppress(ScoreError):
                 self.abort(fresh)
