@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
+import xxhash
+from score.v1.download_service_pb2 import ObjectPart
+from score.v1.stored_object_pb2 import StoredObject
 from song_score_client import errors
 from song_score_client.commands.exit_codes import ExitCode, combined_exit_code, exit_code
 from song_score_client.errors import ClientError
 from song_score_client.transfer import upload as upload_module
 from song_score_client.transfer.batch import StoppedError
+from song_score_client.transfer.partial_file import PartialFile
 
 from tests.clients.conftest import MIB, ScoreCommand
 
@@ -135,6 +141,33 @@ def test_a_missing_local_file_is_eight(score: ScoreCommand) -> None:
     score.make("a.bam").unlink()
     assert score("upload", "--manifest", score.manifest("a.bam")).exit_code == 8
     assert score("upload", "--manifest", score.folder / "none").exit_code == 8
+
+
+def test_a_full_disk_is_eight_and_the_same_command_goes_on_once_there_is_room(
+    score: ScoreCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (object_id,) = score.store("a.bam")
+    arguments = ["download", "--object-id", object_id, "--output-dir", tmp_path]
+    with monkeypatch.context() as full:
+        full.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=10))
+        result = score(*arguments)
+    assert (result.exit_code, "1000 bytes are to come and 10 are free" in result.stderr) == (8, True)
+    assert score(*arguments).exit_code == 0
+
+
+def test_an_object_whose_right_parts_make_a_wrong_whole_is_six(tmp_path: Path) -> None:
+    stored = StoredObject(object_id="id", size_bytes=3, md5="0" * 32, part_total=1)
+    partial = PartialFile(
+        tmp_path / "a", stored, [ObjectPart(size_bytes=3, xxh3_128=xxhash.xxh3_128_hexdigest(b"abc"))], whole_md5=True
+    )
+    os.pwrite(partial.fd, b"abc", 0)
+    partial.add(1)
+    assert not partial.await_hash()
+    with pytest.raises(errors.StoredBytesCorruptError, match="the object itself is damaged") as caught:
+        partial.finish()
+    partial.close()
+    assert exit_code(caught.value) == 6
+    assert not (tmp_path / "a").exists()
 
 
 def test_failures_of_several_kinds_are_nine(score: ScoreCommand) -> None:

@@ -148,6 +148,15 @@ def test_the_rate_is_that_of_the_last_seconds_and_tells_what_remains() -> None:
     assert meter.remaining_seconds is None
 
 
+def test_a_meter_that_nobody_looks_at_does_not_grow() -> None:
+    now = 0.0
+    meter = Meter(clock=lambda: now)
+    for number in range(1000):
+        now = float(number)
+        meter.move(1)
+    assert len(meter._moved) <= 11
+
+
 def test_a_transfer_that_begins_anew_loses_what_it_had_also_in_total() -> None:
     progress = Progress("score")
     file = progress.watch("a", "id", 100)

@@ -39,8 +39,10 @@ class Meter:
     def move(self, size_bytes: int) -> None:
         """Count bytes that went over the network."""
         with self._lock:
-            self._moved.append((self._clock(), size_bytes))
+            now = self._clock()
+            self._moved.append((now, size_bytes))
             self._moved_bytes += size_bytes
+            self._forget(now)
 
     def add(self, size_bytes: int) -> None:
         """Count bytes that are verified; negative where they no longer are."""
@@ -52,8 +54,7 @@ class Meter:
         """Bytes per second over the last RATE_WINDOW_SECONDS."""
         with self._lock:
             now = self._clock()
-            while self._moved and self._moved[0][0] < now - RATE_WINDOW_SECONDS:
-                self._moved_bytes -= self._moved.popleft()[1]
+            self._forget(now)
             window = min(RATE_WINDOW_SECONDS, now - self._began)
             return self._moved_bytes / window if window > 0 else 0.0
 
@@ -62,6 +63,11 @@ class Meter:
         """How long the rest takes at this rate; None while nothing moves."""
         rate = self.rate
         return max(0, self.total_bytes - self.safe_bytes) / rate if rate else None
+
+    def _forget(self, now: float) -> None:
+        """Let go of what left the window: a transfer of days must not pile it up."""
+        while self._moved and self._moved[0][0] < now - RATE_WINDOW_SECONDS:
+            self._moved_bytes -= self._moved.popleft()[1]
 
 
 class FileProgress(Listener):

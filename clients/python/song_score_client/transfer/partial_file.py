@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
+import grpc
 from score.v1.download_service_pb2 import ObjectPart
 from score.v1.stored_object_pb2 import StoredObject
 
 from byte_path.digests import PartDigest
-from song_score_client.errors import LocalFileError
+from song_score_client.errors import LocalFileError, StoredBytesCorruptError
 from song_score_client.transfer.journal import Journal
 from song_score_client.transfer.local_file import CHUNK_BYTES
 
@@ -32,14 +33,20 @@ class PartialFile:
             "part_size_bytes": stored.part_size_bytes,
         }
         self._journal = Journal(target.with_name(f".{target.name}.score"), header)
+        self.fd = -1
         try:
-            self.fd = os.open(self._partial, os.O_RDWR | os.O_CREAT, 0o666)
+            # Whoever may write to the folder must not lead the bytes elsewhere.
+            self.fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             if not self._journal.is_resumed:
                 os.ftruncate(self.fd, 0)
             self._fetched = self._trusted_parts(hashes_follow=whole_md5)
             self._require_space()
-        except OSError as error:
+        except (OSError, LocalFileError) as error:
+            if self.fd >= 0:
+                os.close(self.fd)
             self._journal.close()
+            if isinstance(error, LocalFileError):
+                raise
             raise LocalFileError(f"{self._partial}: {error.strerror}") from error
         self._lock = threading.Condition()
         self._damaged: set[int] = set()
@@ -83,14 +90,21 @@ class PartialFile:
             return frozenset(self._damaged)
 
     def finish(self) -> str | None:
-        """Make the file whole under its own name, on the disk; return its MD5 if it was asked for."""
+        """Make the file whole under its own name, on the disk; return its MD5 if it was asked for.
+
+        Raises LocalFileError; StoredBytesCorruptError where the right parts make a wrong whole.
+        """
         self._end_threads()
         self._raise_failure()
         md5 = None if self._md5 is None else self._md5.hexdigest()
         if md5 is not None and md5 != self._stored.md5:
-            raise LocalFileError(
+            raise StoredBytesCorruptError(
                 f"{self._partial}: every part is right, but the whole has MD5 {md5} and not {self._stored.md5}: the "
-                "object itself is damaged; tell those who run Score"
+                "object itself is damaged; tell those who run Score",
+                service="score",
+                code=grpc.StatusCode.DATA_LOSS,
+                reason="STORED_BYTES_CORRUPT",
+                metadata={"object_id": self._stored.object_id},
             )
         try:
             os.ftruncate(self.fd, self._stored.size_bytes)
