@@ -68,6 +68,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("score_grpc/gateways/objects/s3.py", "boto3"): "the S3 store",
     ("score_grpc/gateways/objects/s3.py", "botocore"): "the S3 store",
     ("score_grpc/gateways/objects/s3.py", "urllib3"): "errors that botocore lets through",
+    ("song_score/demo.py", "pysam"): "makes the demo's BAM file",
     ("clients/python/song_score_client/commands/upload_check.py", "grpc"): "names a status code: it foresees refusals",
     ("clients/python/song_score_client/progress_bars.py", "rich"): "progress bars, for other programs' terminals too",
     **{
@@ -192,3 +193,9 @@ def test_no_module_is_longer_than_400_lines(module: str) -> None:
         assert lines > MAX_LINES, f"{module} is short now: take it out of LONG_MODULES"
     else:
         assert lines <= MAX_LINES, f"{module} has {lines} lines: two things share it"
+
+
+def test_the_architecture_page_names_every_room() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    rooms = {room.removeprefix("song_grpc/").removeprefix("score_grpc/") for room in ROOMS}
+    assert not [room for room in rooms - {"song_grpc", "score_grpc"} if f"`{room}/`" not in page]
