@@ -26,7 +26,13 @@ from grpc_status import rpc_status
 from runtime_grpc.errors import ErrorTable
 
 CONTROL_WORKERS = 16
+KEEPALIVE_SECONDS = 30
+"""A peer that is silent for so long is asked for a sign of life, and given up if none comes in the next 20 s."""
 KEEPALIVE_MIN_SECONDS = 20
+STREAM_IDLE_SECONDS = 300.0
+"""A stream on which no message has moved for so long is ended: its slot is another's. A slow line needs a minute and
+more for one message of 1 MiB."""
+STREAM_LOOK_SECONDS = 5.0
 READINESS_PERIOD_SECONDS = 5
 MAX_CONCURRENT_CALLS = 1000
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
@@ -107,6 +113,7 @@ class RunningServer:
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
                 ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MIN_SECONDS * 1000),
+                ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
@@ -167,6 +174,7 @@ class _Router(grpc.GenericRpcHandler):
     ) -> None:
         self._errors, self._streams, self._draining = errors, streams, draining
         self._free_streams, self._max_streams = threading.Semaphore(max_streams), max_streams
+        self._idle_streams = _IdleStreams(draining)
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for service in services:
             collected = _Collector()
@@ -223,13 +231,18 @@ class _Router(grpc.GenericRpcHandler):
         def call(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: ANN401 - of the method
             started = time.monotonic()
             status: Status | None = None
+            moved = self._idle_streams.watch(context)
             try:
-                yield from behavior(request, context)
+                # What comes and what goes both count.
+                for response in behavior(_noting(request, moved) if handler.request_streaming else request, context):
+                    yield response
+                    moved()
             except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
                 # An error of the request stream only says that the peer has gone: nobody is left to be told.
                 if context.is_active():
                     status = self._errors.status_of(error, method)
             finally:
+                self._idle_streams.forget(context)
                 release()
             _log_call(method, started, status)
             if status is not None:
@@ -245,6 +258,45 @@ class _Router(grpc.GenericRpcHandler):
             yield  # makes this a generator, as every answer of a stream is
 
         return refuse
+
+
+class _IdleStreams:
+    """Ends streams on which nothing moves: a peer that keeps a slot for nothing, or reads nothing."""
+
+    def __init__(self, draining: threading.Event) -> None:
+        self._draining, self._lock = draining, threading.Lock()
+        self._moved: dict[grpc.ServicerContext, float] = {}
+        threading.Thread(target=self._look, name="idle streams", daemon=True).start()
+
+    def watch(self, context: grpc.ServicerContext) -> Callable[[], None]:
+        """Watch a stream; call what is returned whenever a message has moved."""
+
+        def moved() -> None:
+            self._moved[context] = time.monotonic()
+
+        with self._lock:
+            moved()
+        return moved
+
+    def forget(self, context: grpc.ServicerContext) -> None:
+        """Watch a stream no longer."""
+        with self._lock:
+            self._moved.pop(context, None)
+
+    def _look(self) -> None:
+        while not self._draining.wait(STREAM_LOOK_SECONDS):
+            since = time.monotonic() - STREAM_IDLE_SECONDS
+            with self._lock:
+                idle = [context for context, moved in self._moved.items() if moved < since]
+            for context in idle:
+                _log.info("stream ended, nothing has moved", seconds=STREAM_IDLE_SECONDS)
+                context.cancel()
+
+
+def _noting(requests: Iterator[Any], moved: Callable[[], None]) -> Iterator[Any]:
+    for request in requests:
+        moved()
+        yield request
 
 
 class _Collector:

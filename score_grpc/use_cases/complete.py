@@ -96,9 +96,11 @@ class Completions:
 
     def _sweep(self) -> None:
         while True:
-            with suppress(Exception):  # the database may be away; there is a next time
+            try:
                 for upload_id in self._ledger.abandoned_completions(limits.COMPLETIONS_AT_ONCE):
                     self._run(upload_id)
+            except Exception as error:  # noqa: BLE001 - the database may be away; there is a next time
+                _log.warning("looking for abandoned completions failed", error=str(error))
             if self._draining.wait(limits.SWEEP_PERIOD_SECONDS):
                 return
 

@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import grpc
 import pytest
 from score.v1.upload_service_pb2 import GetUploadRequest, OpenUpload, StartUploadRequest, WriteUploadRequest
 from song_score_client.errors import TooManyStreamsError
 
+import runtime_grpc.server
 from tests.score_grpc.test_upload import wait_until_streaming
 from tests.servers.raw_score import MIB, chunks_of
 from tests.servers.score_world import PART, World, random_bytes
@@ -82,3 +84,31 @@ def test_one_upload_admits_sixteen_streams(world: World) -> None:
         release.set()
         for call in held:
             call.cancel()
+
+
+def test_a_stream_on_which_nothing_moves_is_ended_and_its_slot_is_free(
+    open_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_grpc.server, "STREAM_IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(runtime_grpc.server, "STREAM_LOOK_SECONDS", 0.05)
+    world = open_world(max_streams=1)
+    data = world.register("object-1", random_bytes(PART))
+    upload = world.start("object-1")
+    release = threading.Event()
+
+    def silent() -> Iterator[WriteUploadRequest]:
+        yield WriteUploadRequest(open=OpenUpload(upload_id=upload.upload_id))
+        release.wait(60)
+
+    with pytest.raises(grpc.RpcError) as raised:
+        list(world.raw.uploads.WriteUpload(silent()))
+    release.set()
+    assert isinstance(raised.value, grpc.Call)
+    assert raised.value.code() is grpc.StatusCode.CANCELLED
+    deadline = time.monotonic() + 10
+    while True:
+        with suppress(TooManyStreamsError):
+            world.send(upload, data)
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -31,6 +31,9 @@ class DownloadServiceStub(object):
     Who may read: while the analysis is PUBLISHED, anyone a file of access `open`, callers with READ or WRITE
     on the study any file; with `allow_unpublished`, callers with WRITE on the study also while it is
     UNPUBLISHED. Once it is SUPPRESSED, nobody but the system.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -57,18 +60,24 @@ class DownloadServiceServicer(object):
     Who may read: while the analysis is PUBLISHED, anyone a file of access `open`, callers with READ or WRITE
     on the study any file; with `allow_unpublished`, callers with WRITE on the study also while it is
     UNPUBLISHED. Once it is SUPPRESSED, nobody but the system.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     def ReadObject(self, request_iterator, context):
         """Reads ranges of an object.
 
         Message order: the client sends `open` once, first; the server answers with the `stored_object`. Then
-        the client sends `range`s, at any time, up to 64 unanswered; the server answers each in the order
-        asked with `data` messages, in order and without gaps, and a `range_end`. The client's half-close
+        the client sends `range`s, at any time; the server answers each in the order asked with `data`
+        messages, in order and without gaps, and a `range_end`. Ask for the next range or two before the
+        last one ends, so that the path is never idle; more than that only waits. The client's half-close
         ends the stream after the last range.
 
         What is always true: all bytes of a stream are of the generation it was opened on. An empty range has
         a `range_end` and no `data`.
+
+        A stream on which nothing has moved for five minutes is ended with CANCELLED.
 
         How to resume: open a new stream with the same `generation` and ask for what is missing.
 
@@ -126,6 +135,9 @@ class DownloadService(object):
     Who may read: while the analysis is PUBLISHED, anyone a file of access `open`, callers with READ or WRITE
     on the study any file; with `allow_unpublished`, callers with WRITE on the study also while it is
     UNPUBLISHED. Once it is SUPPRESSED, nobody but the system.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod

@@ -27,6 +27,9 @@ if _version_not_supported:
 
 class ObjectServiceStub(object):
     """What Score holds. Only visible objects are ever seen here.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -49,6 +52,9 @@ class ObjectServiceStub(object):
 
 class ObjectServiceServicer(object):
     """What Score holds. Only visible objects are ever seen here.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     def GetObject(self, request, context):
@@ -102,6 +108,9 @@ def add_ObjectServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ObjectService(object):
     """What Score holds. Only visible objects are ever seen here.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod

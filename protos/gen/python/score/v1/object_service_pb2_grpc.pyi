@@ -13,7 +13,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ObjectServiceStub:
-    """What Score holds. Only visible objects are ever seen here."""
+    """What Score holds. Only visible objects are ever seen here.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
+    """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
     GetObject: _grpc.UnaryUnaryMultiCallable[_object_service_pb2.GetObjectRequest, _object_service_pb2.GetObjectResponse]
@@ -38,7 +42,11 @@ class ObjectServiceStub:
     """
 
 class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What Score holds. Only visible objects are ever seen here."""
+    """What Score holds. Only visible objects are ever seen here.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
+    """
 
     @_abc_1.abstractmethod
     def GetObject(

@@ -36,8 +36,12 @@ class UploadServiceStub(object):
     3. WriteUpload: open, then chunks. A part is persisted once it is acknowledged.
     4. CompleteUpload, then GetUpload until the state is COMPLETED, or OPEN with `last_failure`.
 
-    What was acknowledged is never asked for again: it survives the death of client and server. Every
-    call may be repeated.
+    What was acknowledged is not asked for again: it survives the death of client and server. Only where the
+    store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
+    repeated.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -84,8 +88,12 @@ class UploadServiceServicer(object):
     3. WriteUpload: open, then chunks. A part is persisted once it is acknowledged.
     4. CompleteUpload, then GetUpload until the state is COMPLETED, or OPEN with `last_failure`.
 
-    What was acknowledged is never asked for again: it survives the death of client and server. Every
-    call may be repeated.
+    What was acknowledged is not asked for again: it survives the death of client and server. Only where the
+    store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
+    repeated.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     def StartUpload(self, request, context):
@@ -103,7 +111,7 @@ class UploadServiceServicer(object):
         ALREADY_EXISTS OBJECT_EXISTS            other bytes are stored under this id.
         INVALID_ARGUMENT FIELD_INVALID          a field is out of its bounds; metadata `field`.
         RESOURCE_EXHAUSTED STORE_FULL           not enough free space for the whole.
-        UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE, DRAINING  retry.
+        UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +133,7 @@ class UploadServiceServicer(object):
         - Several streams may carry different parts of one upload. A part has one writer: the newest stream
         to begin it wins, the older one ends with PART_TAKEN_OVER.
         - HTTP/2 is the flow control; the server holds at most 2 MiB per stream.
+        - A stream on which nothing has moved for five minutes is ended with CANCELLED.
 
         How to resume: open a new stream and send the parts that were not acknowledged (GetUpload lists the
         persisted ones).
@@ -155,6 +164,7 @@ class UploadServiceServicer(object):
         NOT_FOUND UPLOAD_NOT_FOUND              no such upload.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad page size or token.
+        UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,7 +187,8 @@ class UploadServiceServicer(object):
         NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         FAILED_PRECONDITION PARTS_MISSING       metadata `part_numbers` (the first 20) and `part_count`.
-        UNAVAILABLE DRAINING                    retry.
+        NOT_FOUND OBJECT_NOT_REGISTERED         Song no longer knows the file.
+        UNAVAILABLE SONG_UNAVAILABLE            nothing was started; retry.
         In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED,
         SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
         """
@@ -192,6 +203,7 @@ class UploadServiceServicer(object):
         NOT_FOUND UPLOAD_NOT_FOUND              no such upload.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is complete: the object is visible.
+        UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -244,8 +256,12 @@ class UploadService(object):
     3. WriteUpload: open, then chunks. A part is persisted once it is acknowledged.
     4. CompleteUpload, then GetUpload until the state is COMPLETED, or OPEN with `last_failure`.
 
-    What was acknowledged is never asked for again: it survives the death of client and server. Every
-    call may be repeated.
+    What was acknowledged is not asked for again: it survives the death of client and server. Only where the
+    store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
+    repeated.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod

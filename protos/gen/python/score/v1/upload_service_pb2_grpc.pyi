@@ -23,8 +23,12 @@ class UploadServiceStub:
       3. WriteUpload: open, then chunks. A part is persisted once it is acknowledged.
       4. CompleteUpload, then GetUpload until the state is COMPLETED, or OPEN with `last_failure`.
 
-    What was acknowledged is never asked for again: it survives the death of client and server. Every
-    call may be repeated.
+    What was acknowledged is not asked for again: it survives the death of client and server. Only where the
+    store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
+    repeated.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
@@ -43,7 +47,7 @@ class UploadServiceStub:
       ALREADY_EXISTS OBJECT_EXISTS            other bytes are stored under this id.
       INVALID_ARGUMENT FIELD_INVALID          a field is out of its bounds; metadata `field`.
       RESOURCE_EXHAUSTED STORE_FULL           not enough free space for the whole.
-      UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE, DRAINING  retry.
+      UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
     """
     WriteUpload: _grpc.StreamStreamMultiCallable[_upload_service_pb2.WriteUploadRequest, _upload_service_pb2.WriteUploadResponse]
     """Carries chunks up and acknowledgements down.
@@ -61,6 +65,7 @@ class UploadServiceStub:
       - Several streams may carry different parts of one upload. A part has one writer: the newest stream
         to begin it wins, the older one ends with PART_TAKEN_OVER.
       - HTTP/2 is the flow control; the server holds at most 2 MiB per stream.
+      - A stream on which nothing has moved for five minutes is ended with CANCELLED.
 
     How to resume: open a new stream and send the parts that were not acknowledged (GetUpload lists the
     persisted ones).
@@ -87,6 +92,7 @@ class UploadServiceStub:
       NOT_FOUND UPLOAD_NOT_FOUND              no such upload.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
       INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad page size or token.
+      UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
     """
     CompleteUpload: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.CompleteUploadRequest, _upload_service_pb2.CompleteUploadResponse]
     """Makes the object visible: the server hashes the whole, compares size and MD5 with Song's
@@ -105,7 +111,8 @@ class UploadServiceStub:
       NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
       FAILED_PRECONDITION PARTS_MISSING       metadata `part_numbers` (the first 20) and `part_count`.
-      UNAVAILABLE DRAINING                    retry.
+      NOT_FOUND OBJECT_NOT_REGISTERED         Song no longer knows the file.
+      UNAVAILABLE SONG_UNAVAILABLE            nothing was started; retry.
     In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED,
     SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
     """
@@ -116,6 +123,7 @@ class UploadServiceStub:
       NOT_FOUND UPLOAD_NOT_FOUND              no such upload.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
       FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is complete: the object is visible.
+      UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
     """
 
 class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -129,8 +137,12 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
       3. WriteUpload: open, then chunks. A part is persisted once it is acknowledged.
       4. CompleteUpload, then GetUpload until the state is COMPLETED, or OPEN with `last_failure`.
 
-    What was acknowledged is never asked for again: it survives the death of client and server. Every
-    call may be repeated.
+    What was acknowledged is not asked for again: it survives the death of client and server. Only where the
+    store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
+    repeated.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE LEDGER_UNAVAILABLE (retry) and
+    INTERNAL UNKNOWN_ERROR.
     """
 
     @_abc_1.abstractmethod
@@ -153,7 +165,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           ALREADY_EXISTS OBJECT_EXISTS            other bytes are stored under this id.
           INVALID_ARGUMENT FIELD_INVALID          a field is out of its bounds; metadata `field`.
           RESOURCE_EXHAUSTED STORE_FULL           not enough free space for the whole.
-          UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE, DRAINING  retry.
+          UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
         """
 
     @_abc_1.abstractmethod
@@ -177,6 +189,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           - Several streams may carry different parts of one upload. A part has one writer: the newest stream
             to begin it wins, the older one ends with PART_TAKEN_OVER.
           - HTTP/2 is the flow control; the server holds at most 2 MiB per stream.
+          - A stream on which nothing has moved for five minutes is ended with CANCELLED.
 
         How to resume: open a new stream and send the parts that were not acknowledged (GetUpload lists the
         persisted ones).
@@ -209,6 +222,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND UPLOAD_NOT_FOUND              no such upload.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
           INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad page size or token.
+          UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
         """
 
     @_abc_1.abstractmethod
@@ -233,7 +247,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
           FAILED_PRECONDITION PARTS_MISSING       metadata `part_numbers` (the first 20) and `part_count`.
-          UNAVAILABLE DRAINING                    retry.
+          NOT_FOUND OBJECT_NOT_REGISTERED         Song no longer knows the file.
+          UNAVAILABLE SONG_UNAVAILABLE            nothing was started; retry.
         In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED,
         SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
         """
@@ -250,6 +265,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND UPLOAD_NOT_FOUND              no such upload.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
           FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is complete: the object is visible.
+          UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
         """
 
 def add_UploadServiceServicer_to_server(servicer: UploadServiceServicer, server: _grpc.Server) -> None: ...
