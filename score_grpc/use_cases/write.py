@@ -149,13 +149,15 @@ class WriteSession:
         self._abandon_part()
         self._permission.renew()
         upload_id, number = self._upload.upload_id, chunk.part_number
-        upload, known = self._ledger.part(upload_id, number)
-        require_open(upload)
-        if known is not None and not chunk.replace_part:
-            self._skipped_part, self._awaited = number, None
-            return known
+        # The claim comes before the look: whoever wrote this part has either persisted it by now, or never will.
         claim = self._claims.take(upload_id, number)
         try:
+            upload, known = self._ledger.part(upload_id, number)
+            require_open(upload)
+            if known is not None and not chunk.replace_part:
+                self._claims.drop(claim)
+                self._skipped_part, self._awaited = number, None
+                return known
             if known is not None:
                 self._ledger.withdraw_part(upload_id, known)
                 self._follower.restart(upload_id)
@@ -176,10 +178,14 @@ class WriteSession:
         """Begin again with no part: the store has lost the staging with all that was in it."""
         _log.error("staging lost, all its parts are asked for again", upload_id=self._upload.upload_id)
         fresh = self._store.begin(self._staging.key)
-        if self._ledger.restage(self._upload.upload_id, self._staging.token, fresh.token):
+        is_ours = False
+        try:
+            is_ours = self._ledger.restage(self._upload.upload_id, self._staging.token, fresh.token)
+        finally:
+            if not is_ours:
+                self._store.abort(fresh)  # another stream was faster, or the upload is no longer open
+        if is_ours:
             self._follower.restart(self._upload.upload_id)
-        else:
-            self._store.abort(fresh)  # another stream was faster
 
     def _write(self, chunk: UploadChunk) -> UploadPart | Resend | None:
         part = self._part

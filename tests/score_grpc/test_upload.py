@@ -18,6 +18,8 @@ from score.v1.upload_service_pb2 import (
 from song_score_client.errors import ChunkOutOfOrderError, PartsMissingError, PartTakenOverError, UploadAbortedError
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
+from score_grpc.database.ledger import Ledger
+from score_grpc.domain.uploads import Upload, UploadPart
 from score_grpc.gateways.objects.port import Staging
 from tests.servers.raw_score import CHUNK, MIB, bytes_of, chunks_of
 from tests.servers.score_world import PART, World, random_bytes
@@ -196,6 +198,28 @@ def test_the_newest_stream_takes_a_part_over(world: World) -> None:
     assert isinstance(failure[0], PartTakenOverError)
     world.send(upload, data, 2, 3)
     assert world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED
+
+
+def test_a_part_persisted_while_another_stream_was_about_to_begin_it_stays_as_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = world.register("object-1", random_bytes(SIZE))
+    upload = world.start("object-1")
+    genuine, looks = Ledger.part, []
+
+    def part(ledger: Ledger, upload_id: str, part_number: int) -> tuple[Upload, UploadPart | None]:
+        found = genuine(ledger, upload_id, part_number)
+        looks.append(part_number)
+        if len(looks) == 1:
+            world.send(upload, data, 1)  # all of it, between the look and the first byte
+        return found
+
+    monkeypatch.setattr(Ledger, "part", part)
+    with pytest.raises(PartTakenOverError):
+        world.raw.write(upload.upload_id, [UploadChunk(part_number=1, data=bytes(CHUNK))])
+    world.send(upload, data, 2, 3)
+    assert world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED
+    assert bytes_of(world.raw.read("object-1", (0, None), unpublished=True)) == data
 
 
 def wait_until_streaming(world: World, upload_id: str) -> None:
