@@ -30,6 +30,7 @@ from score_grpc.transport.object import ObjectServicer
 from score_grpc.transport.upload import UploadServicer
 from score_grpc.use_cases.claims import Claims
 from score_grpc.use_cases.complete import Completions
+from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.hashing import Hashing
 
 MIGRATIONS = "score_grpc.database:migrations"
@@ -70,42 +71,44 @@ class Score:
 
     def __init__(self, settings: ScoreSettings, store: ObjectStore, database: Database, ledger: Ledger) -> None:
         """Serve, over what was opened; use `start_score` unless a test replaces a part."""
-        self._store, self._database, self._ledger = store, database, ledger
-        self._draining = threading.Event()
+        self._database = database
+        draining = threading.Event()
         token = settings.service_token.get_secret_value()
         self._song = SongRegistry(settings.song_address, token)
-        self._cached = cached = CachedRegistry(self._song)
-        callers = Callers(Authenticator(token))
-        claims = Claims()
-        self._hashing = Hashing(ledger, store, self._draining)
-        self._completions = Completions(ledger, store, self._song, claims, self._hashing, self._draining)
-        uploads = UploadServicer(
-            callers, ledger, store, self._song, cached, claims, self._hashing, self._completions, self._draining
+        self.environment = environment = Environment(
+            ledger=ledger,
+            store=store,
+            registry=self._song,
+            cached_registry=CachedRegistry(self._song),
+            claims=Claims(),
+            hashing=Hashing(ledger, store, draining),
+            draining=draining,
         )
-        downloads = DownloadServicer(callers, ledger, store, cached, self._draining)
+        self._completions = Completions(environment)
+        callers = Callers(Authenticator(token))
         services = [
             Service(
                 "score.v1.UploadService",
                 add_UploadServiceServicer_to_server,
-                uploads,
+                UploadServicer(environment, callers, self._completions),
                 {"WriteUpload": Codec(deserialize_request=decode_write_request)},
             ),
             Service(
                 "score.v1.DownloadService",
                 add_DownloadServiceServicer_to_server,
-                downloads,
+                DownloadServicer(environment, callers),
                 {"ReadObject": Codec(serialize_response=encode_read_response)},
             ),
             Service(
                 "score.v1.ObjectService",
                 add_ObjectServiceServicer_to_server,
-                ObjectServicer(callers, ledger, store, cached),
+                ObjectServicer(environment, callers),
             ),
         ]
         options = ServerOptions(
             settings.address, limits.MESSAGE_MAX_BYTES, settings.max_streams, settings.drain_seconds
         )
-        self._server = RunningServer(options, services, ERRORS, self._draining, self._check_ready)
+        self._server = RunningServer(options, services, ERRORS, draining, self._check_ready)
         self.address = self._server.address
         self._completions.start()
 
@@ -113,14 +116,14 @@ class Score:
         """Drain and stop. Completions under way are left for the next process."""
         self._server.stop()
         self._completions.close()
-        self._hashing.close()
+        self.environment.hashing.close()
         self._song.close()
-        self._store.close()
+        self.environment.store.close()
         self._database.close()
 
     def _check_ready(self) -> None:
         self._database.ping()
-        self._store.check()
+        self.environment.store.check()
 
 
 def start_score(

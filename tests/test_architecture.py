@@ -60,7 +60,6 @@ ROOMS: dict[str, set[str]] = {
     | {"song_score_client", "song.v1", "score.v1", "byte_path.allocator", "typer", "rich"},
 }
 
-HANDED_ON = "takes them to hand them to the use cases, calls nothing on them"
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("song_grpc/domain/validation.py", "jsonschema"): "the one module that knows the JSON Schema library",
     ("song_grpc/domain/validation.py", "referencing"): "part of that library",
@@ -71,11 +70,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("song_score/demo.py", "pysam"): "makes the demo's BAM file",
     ("clients/python/song_score_client/commands/upload_check.py", "grpc"): "names a status code: it foresees refusals",
     ("clients/python/song_score_client/progress_bars.py", "rich"): "progress bars, for other programs' terminals too",
-    **{
-        (f"score_grpc/transport/{module}.py", port): HANDED_ON
-        for module in ("download", "object", "upload")
-        for port in ("score_grpc.database.ledger", "score_grpc.gateways.objects.port", "score_grpc.gateways.registry")
-    },
 }
 LONG_MODULES = {
     "score_grpc/gateways/objects/s3.py": "one store is one module, with its errors",

@@ -1,6 +1,5 @@
 """DownloadService."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,14 +10,12 @@ from score.v1.download_service_pb2_grpc import DownloadServiceServicer
 from byte_path.codec import ReadData
 from byte_path.digests import chunk_digest
 from runtime_grpc.server import DrainingError
-from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.errors import FieldInvalidError
-from score_grpc.gateways.objects.port import ObjectStore
-from score_grpc.gateways.registry import Registry
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.messages import object_message
 from score_grpc.transport.pages import page_limit, page_start
+from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.read import ReadSession, read_action
 
 
@@ -26,11 +23,8 @@ from score_grpc.use_cases.read import ReadSession, read_action
 class DownloadServicer(DownloadServiceServicer):
     """Serves `score.v1.DownloadService`."""
 
+    environment: Environment
     callers: Callers
-    ledger: Ledger
-    store: ObjectStore
-    registry: Registry
-    draining: threading.Event
 
     def ReadObject(  # type: ignore[override]  # ReadData is what the lean codec makes of its message
         self, request_iterator: Iterator[pb.ReadObjectRequest], context: grpc.ServicerContext
@@ -49,7 +43,7 @@ class DownloadServicer(DownloadServiceServicer):
     def _answer(self, session: ReadSession, wanted: pb.ReadRange) -> Iterator[pb.ReadObjectResponse | ReadData]:
         size_bytes = wanted.size_bytes if wanted.HasField("size_bytes") else None
         for offset, piece in session.read(wanted.offset, size_bytes):
-            if self.draining.is_set():
+            if self.environment.draining.is_set():
                 raise DrainingError("this server is shutting down: read the rest from another one")
             yield ReadData(wanted.read_id, offset, piece, chunk_digest(piece))
         yield pb.ReadObjectResponse(range_end=pb.ReadRangeEnd(read_id=wanted.read_id))
@@ -76,6 +70,6 @@ class DownloadServicer(DownloadServiceServicer):
     ) -> ReadSession:
         action = read_action(allow_unpublished=wanted.allow_unpublished)
         caller = self.callers.of(context)
-        session = ReadSession(self.ledger, self.store, self.registry, caller, action, wanted.object_id)
+        session = ReadSession(self.environment, caller, action, wanted.object_id)
         session.pin(wanted.generation)
         return session

@@ -6,11 +6,9 @@ import grpc
 from score.v1 import object_service_pb2 as pb
 from score.v1.object_service_pb2_grpc import ObjectServiceServicer
 
-from score_grpc.database.ledger import Ledger
-from score_grpc.gateways.objects.port import ObjectStore
-from score_grpc.gateways.registry import Registry
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.messages import object_message
+from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.read import ReadSession, batch_get_objects, read_action
 
 
@@ -18,16 +16,13 @@ from score_grpc.use_cases.read import ReadSession, batch_get_objects, read_actio
 class ObjectServicer(ObjectServiceServicer):
     """Serves `score.v1.ObjectService`."""
 
+    environment: Environment
     callers: Callers
-    ledger: Ledger
-    store: ObjectStore
-    registry: Registry
 
     def GetObject(self, request: pb.GetObjectRequest, context: grpc.ServicerContext) -> pb.GetObjectResponse:
         """Return one object."""
         action = read_action(allow_unpublished=request.allow_unpublished)
-        caller = self.callers.of(context)
-        session = ReadSession(self.ledger, self.store, self.registry, caller, action, request.object_id)
+        session = ReadSession(self.environment, self.callers.of(context), action, request.object_id)
         return pb.GetObjectResponse(stored_object=object_message(session.stored))
 
     def BatchGetObjects(
@@ -35,7 +30,7 @@ class ObjectServicer(ObjectServiceServicer):
     ) -> pb.BatchGetObjectsResponse:
         """Return the objects of a batch."""
         action = read_action(allow_unpublished=request.allow_unpublished)
-        found = batch_get_objects(self.ledger, self.registry, self.callers.of(context), action, request.object_ids)
+        found = batch_get_objects(self.environment, self.callers.of(context), action, request.object_ids)
         there = {stored.object_id for stored in found}
         return pb.BatchGetObjectsResponse(
             stored_objects=map(object_message, found),

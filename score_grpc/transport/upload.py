@@ -1,6 +1,5 @@
 """UploadService."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,19 +8,15 @@ from score.v1 import upload_service_pb2 as pb
 from score.v1.upload_service_pb2_grpc import UploadServiceServicer
 
 from byte_path.codec import UploadChunk
-from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.errors import FieldInvalidError
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import UploadPart
-from score_grpc.gateways.objects.port import ObjectStore
-from score_grpc.gateways.registry import Registry
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.messages import object_message, part_message, upload_message
 from score_grpc.transport.pages import page_limit, page_start
-from score_grpc.use_cases.claims import Claims
 from score_grpc.use_cases.complete import Completions
-from score_grpc.use_cases.hashing import Hashing
+from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.manage import abort_upload, get_upload
 from score_grpc.use_cases.start import start_upload
 from score_grpc.use_cases.write import Resend, WriteSession
@@ -31,24 +26,14 @@ from score_grpc.use_cases.write import Resend, WriteSession
 class UploadServicer(UploadServiceServicer):
     """Serves `score.v1.UploadService`."""
 
+    environment: Environment
     callers: Callers
-    ledger: Ledger
-    store: ObjectStore
-    registry: Registry
-    """Song's word of now, for what changes something."""
-    cached_registry: Registry
-    """Song's word of the last half minute, for what only looks."""
-    claims: Claims
-    hashing: Hashing
     completions: Completions
-    draining: threading.Event
 
     def StartUpload(self, request: pb.StartUploadRequest, context: grpc.ServicerContext) -> pb.StartUploadResponse:
         """Start, join, or find stored."""
         started = start_upload(
-            self.ledger,
-            self.store,
-            self.registry,
+            self.environment,
             self.callers.of(context),
             request.object_id,
             request.size_bytes if request.HasField("size_bytes") else None,
@@ -67,9 +52,7 @@ class UploadServicer(UploadServiceServicer):
         first = next(request_iterator, None)
         if not isinstance(first, pb.WriteUploadRequest) or first.WhichOneof("message") != "open":
             raise FieldInvalidError("open", "the first message of a stream must be 'open', with an upload_id")
-        session = WriteSession(
-            self.ledger, self.store, self.cached_registry, self.claims, self.hashing, caller, first.open.upload_id
-        )
+        session = WriteSession(self.environment, caller, first.open.upload_id)
         try:
             yield from self._answer(session, request_iterator)
         finally:
@@ -89,7 +72,7 @@ class UploadServicer(UploadServiceServicer):
                     yield pb.WriteUploadResponse(
                         resend=pb.PartResend(part_number=part_number, offset=offset, reason=reason)
                     )
-            if self.draining.is_set() and not told_to_drain:
+            if self.environment.draining.is_set() and not told_to_drain:
                 told_to_drain = True
                 yield pb.WriteUploadResponse(drain=pb.ServerDrain())
 
@@ -97,9 +80,7 @@ class UploadServicer(UploadServiceServicer):
         """Return an upload and a page of its parts."""
         limit = page_limit(request.page_size, limits.PAGE_PARTS_DEFAULT)
         after = page_start(request.page_token)
-        upload, parts = get_upload(
-            self.ledger, self.cached_registry, self.callers.of(context), request.upload_id, after, limit
-        )
+        upload, parts = get_upload(self.environment, self.callers.of(context), request.upload_id, after, limit)
         upload, stored = self.completions.state_of(upload)
         return pb.GetUploadResponse(
             upload=upload_message(upload),
@@ -119,13 +100,5 @@ class UploadServicer(UploadServiceServicer):
 
     def AbortUpload(self, request: pb.AbortUploadRequest, context: grpc.ServicerContext) -> pb.AbortUploadResponse:
         """Give an upload up."""
-        aborted = abort_upload(
-            self.ledger,
-            self.store,
-            self.cached_registry,
-            self.claims,
-            self.hashing,
-            self.callers.of(context),
-            request.upload_id,
-        )
+        aborted = abort_upload(self.environment, self.callers.of(context), request.upload_id)
         return pb.AbortUploadResponse(upload=upload_message(aborted))

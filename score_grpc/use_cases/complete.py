@@ -10,17 +10,13 @@ from contextlib import suppress
 
 import structlog
 
-from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import Upload, UploadState, require_open
-from score_grpc.gateways.objects.port import ObjectStore
-from score_grpc.gateways.registry import Registry
-from score_grpc.use_cases.claims import Claims
 from score_grpc.use_cases.completion import DIGEST_MISMATCH, CompletionJob, NotOursError, require_parts
-from score_grpc.use_cases.hashing import Hashing
+from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import permit, registration_of
 
 _log = structlog.get_logger()
@@ -29,17 +25,8 @@ _log = structlog.get_logger()
 class Completions:
     """The completions of this process."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        store: ObjectStore,
-        registry: Registry,
-        claims: Claims,
-        hashing: Hashing,
-        draining: threading.Event,
-    ) -> None:
-        self._ledger, self._store, self._registry = ledger, store, registry
-        self._claims, self._hashing, self._draining = claims, hashing, draining
+    def __init__(self, environment: Environment) -> None:
+        self._environment, self._ledger, self._draining = environment, environment.ledger, environment.draining
         self._workers = ThreadPoolExecutor(limits.COMPLETIONS_AT_ONCE, "complete")
         self._waiters = threading.Semaphore(limits.COMPLETION_WAITERS)
         self._lock = threading.Lock()
@@ -48,7 +35,7 @@ class Completions:
 
     def start(self) -> None:
         """Take up what others left unfinished, now and from time to time."""
-        if self._store.is_exclusive:
+        if self._environment.store.is_exclusive:
             self._ledger.release_all()  # no other process can be at work on this store
         self._sweeper.start()
 
@@ -58,7 +45,7 @@ class Completions:
         Raises UploadNotFoundError, UploadAbortedError, ScopeMissingError, PartsMissingError, SongUnavailableError.
         """
         upload = self._ledger.upload(upload_id)
-        registration = registration_of(self._registry, upload.object_id)
+        registration = registration_of(self._environment.registry, upload.object_id)
         permit(principal, Action.MANAGE_UPLOAD, registration)
         if upload.state is UploadState.ABORTED:
             require_open(upload)
@@ -107,9 +94,8 @@ class Completions:
     def _work(self, upload_id: str) -> None:
         try:
             if self._ledger.begin_completion(upload_id):
-                self._claims.drop_all(upload_id)
-                job = CompletionJob(self._ledger, self._store, self._registry, self._hashing, self._draining)
-                job.run(upload_id)
+                self._environment.claims.drop_all(upload_id)
+                CompletionJob(self._environment).run(upload_id)
         except NotOursError:
             with suppress(Exception):
                 self._ledger.release(upload_id)

@@ -9,14 +9,12 @@ A completion that can't go through leads back to OPEN with every verified part k
 """
 
 import hashlib
-import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 
 from byte_path.digests import PartDigest
-from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.errors import (
     AnalysisNotUnpublishedError,
@@ -35,9 +33,9 @@ from score_grpc.domain.errors import (
 from score_grpc.domain.registrations import AnalysisState, Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification
 from score_grpc.domain.uploads import Upload, UploadFailure, UploadPart, UploadState
-from score_grpc.gateways.objects.port import ObjectStore, StagedPart, Staging, StoredBytes
-from score_grpc.gateways.registry import Registry
-from score_grpc.use_cases.hashing import DamagedPartError, Hashing
+from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
+from score_grpc.use_cases.environment import Environment
+from score_grpc.use_cases.hashing import DamagedPartError
 from score_grpc.use_cases.permission import registration_of
 
 DIGEST_MISMATCH = "OBJECT_DIGEST_MISMATCH"
@@ -65,11 +63,9 @@ class NotOursError(Exception):
 class CompletionJob:
     """Runs one completion whose lease this process holds."""
 
-    def __init__(
-        self, ledger: Ledger, store: ObjectStore, registry: Registry, hashing: Hashing, draining: threading.Event
-    ) -> None:
-        self._ledger, self._store, self._registry = ledger, store, registry
-        self._hashing, self._draining = hashing, draining
+    def __init__(self, environment: Environment) -> None:
+        self._ledger, self._store, self._registry = environment.ledger, environment.store, environment.registry
+        self._hashing, self._draining = environment.hashing, environment.draining
 
     def run(self, upload_id: str) -> None:
         """Complete the upload, or lead it back to OPEN. Raises NotOursError."""

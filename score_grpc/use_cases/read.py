@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
 from score_grpc.domain.errors import (
@@ -15,8 +14,8 @@ from score_grpc.domain.errors import (
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import UploadPart
-from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import Registry
+from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import REFUSALS, Permission, permit
 from score_grpc.use_cases.start import require_object_id
 
@@ -29,15 +28,7 @@ def read_action(*, allow_unpublished: bool) -> Action:
 class ReadSession:
     """One stream that reads one generation of one object."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        store: ObjectStore,
-        registry: Registry,
-        principal: Principal,
-        action: Action,
-        object_id: str,
-    ) -> None:
+    def __init__(self, environment: Environment, principal: Principal, action: Action, object_id: str) -> None:
         """Find the object and decide.
 
         Raises FieldInvalidError, ObjectNotFoundError, ScopeMissingError, AnalysisNotPublishedError,
@@ -45,13 +36,13 @@ class ReadSession:
         """
         require_object_id(object_id)
         try:
-            self._permission = Permission(registry, principal, action, object_id)
+            self._permission = Permission(environment.cached_registry, principal, action, object_id)
         except ObjectNotRegisteredError:
             raise _not_found(object_id) from None
-        stored = ledger.objects([object_id]).get(object_id)
+        stored = environment.ledger.objects([object_id]).get(object_id)
         if stored is None:
             raise _not_found(object_id)
-        self._ledger, self._store = ledger, store
+        self._ledger, self._store = environment.ledger, environment.store
         self.stored = stored
 
     def pin(self, generation: int) -> None:
@@ -89,7 +80,7 @@ class ReadSession:
 
 
 def batch_get_objects(
-    ledger: Ledger, registry: Registry, principal: Principal, action: Action, object_ids: Sequence[str]
+    environment: Environment, principal: Principal, action: Action, object_ids: Sequence[str]
 ) -> Sequence[StoredObject]:
     """Return the objects that are there and that the principal may read, in the order asked.
 
@@ -99,7 +90,7 @@ def batch_get_objects(
         raise FieldInvalidError(
             "object_ids", f"{len(object_ids)} ids: ask for 1 to {limits.BATCH_OBJECTS_MAX} at a time"
         )
-    found = ledger.objects(object_ids)
+    found, registry = environment.ledger.objects(object_ids), environment.cached_registry
     if not principal.is_system:
         permitted = _permitted(registry, principal, action, list(found), fresh=False)
         # A no never comes from memory.

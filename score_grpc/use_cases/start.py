@@ -4,7 +4,6 @@ import re
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from score_grpc.database.ledger import Ledger
 from score_grpc.domain.access import Action, Principal
 from score_grpc.domain.errors import (
     FieldInvalidError,
@@ -18,8 +17,7 @@ from score_grpc.domain.parts import plan_parts
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification
 from score_grpc.domain.uploads import Upload, UploadState
-from score_grpc.gateways.objects.port import ObjectStore
-from score_grpc.gateways.registry import Registry
+from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import permit, registration_of
 
 _OBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,34}[A-Za-z0-9]", re.ASCII)
@@ -29,9 +27,7 @@ _ATTEMPTS = 5
 
 
 def start_upload(
-    ledger: Ledger,
-    store: ObjectStore,
-    registry: Registry,
+    environment: Environment,
     principal: Principal,
     object_id: str,
     size_bytes: int | None,
@@ -47,7 +43,8 @@ def start_upload(
     require_object_id(object_id)
     if expected_md5 and not _MD5.fullmatch(expected_md5):
         raise FieldInvalidError("expected_md5", f"{expected_md5!r}: an MD5 has 32 hexadecimal digits")
-    registration = registration_of(registry, object_id)
+    ledger, store = environment.ledger, environment.store
+    registration = registration_of(environment.registry, object_id)
     permit(principal, Action.UPLOAD, registration)
     _require_registered(registration, size_bytes, expected_md5.lower())
     plan = plan_parts(registration.size_bytes, part_size_hint_bytes)

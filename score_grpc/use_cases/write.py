@@ -1,13 +1,11 @@
 """Write chunks of an upload: one session per stream, one part at a time."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
 from byte_path.codec import UploadChunk
 from byte_path.digests import PartDigest, chunk_digest
-from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
 from score_grpc.domain.errors import (
@@ -18,9 +16,9 @@ from score_grpc.domain.errors import (
     StoreUnavailableError,
 )
 from score_grpc.domain.uploads import Upload, UploadPart, require_open
-from score_grpc.gateways.objects.port import ObjectStore, PartWriter, Staging
-from score_grpc.gateways.registry import Registry
-from score_grpc.use_cases.claims import Claims, PartClaim
+from score_grpc.gateways.objects.port import PartWriter, Staging
+from score_grpc.use_cases.claims import PartClaim
+from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import Permission
 
 _log = structlog.get_logger()
@@ -36,16 +34,6 @@ class Resend:
     """Name in the contract's ErrorReason."""
 
 
-class PartFollower(Protocol):
-    """Is told of persisted and replaced parts: the hashing of the whole."""
-
-    def follow(self, upload_id: str) -> None:
-        """Look: parts may have been persisted since the last call."""
-
-    def restart(self, upload_id: str) -> None:
-        """Begin again: a part that may have been hashed is being replaced."""
-
-
 class _OpenPart:
     """A part in the middle."""
 
@@ -58,31 +46,23 @@ class _OpenPart:
 class WriteSession:
     """One stream of one upload. Used by one thread."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        store: ObjectStore,
-        registry: Registry,
-        claims: Claims,
-        follower: PartFollower,
-        principal: Principal,
-        upload_id: str,
-    ) -> None:
+    def __init__(self, environment: Environment, principal: Principal, upload_id: str) -> None:
         """Join the upload.
 
         Raises UploadNotFoundError, UploadAbortedError, UploadNotOpenError, ScopeMissingError,
         AnalysisNotUnpublishedError, SongUnavailableError, TooManyUploadStreamsError.
         """
-        self._ledger, self._store, self._claims, self._follower = ledger, store, claims, follower
-        known = ledger.upload(upload_id)
-        self._permission = Permission(registry, principal, Action.UPLOAD, known.object_id)
-        claims.enter(upload_id)
+        self._ledger, self._store = environment.ledger, environment.store
+        self._claims, self._hashing = environment.claims, environment.hashing
+        known = self._ledger.upload(upload_id)
+        self._permission = Permission(environment.cached_registry, principal, Action.UPLOAD, known.object_id)
+        self._claims.enter(upload_id)
         try:
-            self._upload, self._epoch = ledger.join(upload_id)
+            self._upload, self._epoch = self._ledger.join(upload_id)
         except BaseException:
-            claims.leave(upload_id)
+            self._claims.leave(upload_id)
             raise
-        follower.follow(upload_id)
+        self._hashing.follow(upload_id)
         self._staging = Staging(self._upload.staging_key, self._upload.staging_token)
         self._part: _OpenPart | None = None
         self._skipped_part = 0
@@ -160,7 +140,7 @@ class WriteSession:
                 return known
             if known is not None:
                 self._ledger.withdraw_part(upload_id, known)
-                self._follower.restart(upload_id)
+                self._hashing.restart(upload_id)
             with claim.held():
                 writer = self._open_writer(upload, number, part_bytes)
                 claim.write_with(writer)
@@ -185,7 +165,7 @@ class WriteSession:
             if not is_ours:
                 self._store.abort(fresh)  # another stream was faster, or the upload is no longer open
         if is_ours:
-            self._follower.restart(self._upload.upload_id)
+            self._hashing.restart(self._upload.upload_id)
 
     def _write(self, chunk: UploadChunk) -> UploadPart | Resend | None:
         part = self._part
@@ -211,7 +191,7 @@ class WriteSession:
         number = part.claim.part_number
         persisted = UploadPart(number, part.size_bytes, part.digest.hexdigest(), etag)
         self._ledger.add_part(self._upload.upload_id, persisted, self._epoch)
-        self._follower.follow(self._upload.upload_id)
+        self._hashing.follow(self._upload.upload_id)
         return persisted
 
     def _write_again(self, number: int, error: StoreUnavailableError) -> Resend:

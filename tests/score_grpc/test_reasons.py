@@ -228,7 +228,7 @@ def shutting_down(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
 
     def requests() -> Iterator[ReadObjectRequest]:
         yield ReadObjectRequest(open=OpenObject(object_id="object-1"))
-        world.score._draining.set()
+        world.score.environment.draining.set()
         yield ReadObjectRequest(range=ReadRange())
 
     list(world.raw.downloads.ReadObject(requests()))
@@ -276,7 +276,7 @@ def part_zero(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
 @provokes("UNKNOWN_ERROR")
 def a_defect(open_world: OpenWorld, patch: pytest.MonkeyPatch) -> None:
     world = open_world()
-    patch.setattr(type(world.score._store), "free_bytes", lambda _: 1 / 0)
+    patch.setattr(type(world.score.environment.store), "free_bytes", lambda _: 1 / 0)
     world.register("object-1", DATA)
     world.start("object-1")
 

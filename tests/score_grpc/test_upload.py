@@ -224,7 +224,7 @@ def test_a_part_persisted_while_another_stream_was_about_to_begin_it_stays_as_it
 
 def wait_until_streaming(world: World, upload_id: str) -> None:
     """Wait until a stream has begun a part."""
-    claims = world.score._completions._claims
+    claims = world.score.environment.claims
     deadline = threading.Event()
     for _ in range(1000):
         if any(claim[0] == upload_id for claim in list(claims._claims)):
@@ -317,8 +317,8 @@ def test_a_staging_lost_in_the_store_is_begun_anew(any_world: World) -> None:
     data = any_world.register("object-1", random_bytes(SIZE))
     upload = any_world.start("object-1")
     any_world.send(upload, data, 1)
-    known = any_world.score._ledger.upload(upload.upload_id)
-    any_world.score._store.abort(Staging(known.staging_key, known.staging_token))
+    known = any_world.score.environment.ledger.upload(upload.upload_id)
+    any_world.score.environment.store.abort(Staging(known.staging_key, known.staging_token))
     part = data[PART : 2 * PART]
     answers = any_world.raw.write(upload.upload_id, [*chunks_of(2, part), *chunks_of(2, part)])
     kinds = [answer.WhichOneof("message") for answer in answers]
@@ -337,7 +337,7 @@ def test_a_shutting_down_server_says_drain_and_finishes_the_part(world: World) -
         yield WriteUploadRequest(open=OpenUpload(upload_id=upload.upload_id))
         for number, chunk in enumerate(chunks_of(1, data[:PART])):
             if number == 2:
-                world.score._draining.set()
+                world.score.environment.draining.set()
             yield WriteUploadRequest(chunk=chunk)
 
     answers = list(world.raw.uploads.WriteUpload(requests()))

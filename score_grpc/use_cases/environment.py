@@ -1,0 +1,26 @@
+"""What use cases work with: the ledger, the store, Song's word, and this process' own bookkeeping."""
+
+import threading
+from dataclasses import dataclass
+
+from score_grpc.database.ledger import Ledger
+from score_grpc.gateways.objects.port import ObjectStore
+from score_grpc.gateways.registry import Registry
+from score_grpc.use_cases.claims import Claims
+from score_grpc.use_cases.hashing import Hashing
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Made once by the composition root."""
+
+    ledger: Ledger
+    store: ObjectStore
+    registry: Registry
+    """Song's word of now: for what starts or completes an upload."""
+    cached_registry: Registry
+    """Song's word of the last half minute: for what only looks, reads or goes on."""
+    claims: Claims
+    hashing: Hashing
+    draining: threading.Event
+    """Set once this process is to end."""
