@@ -144,7 +144,8 @@ class PartialFile:
             if 1 <= number <= len(self._parts) and self._parts[number - 1].xxh3_128 == digest
         }
         held = {n for n in named if self._parts[n - 1].offset + self._parts[n - 1].size_bytes <= status.st_size}
-        if hashes_follow or status.st_mtime_ns <= self._journal.modified_ns:
+        # Equal times prove nothing: file systems count in milliseconds.
+        if hashes_follow or status.st_mtime_ns < self._journal.modified_ns:
             return held
         buffer = memoryview(bytearray(CHUNK_BYTES))
         return {number for number in held if self._is_right(number, buffer)}
