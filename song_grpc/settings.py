@@ -17,7 +17,6 @@ class SongSettings(ServiceSettings):
 
     port: Annotated[int, Field(ge=0, le=65535)] = Field(50051, description="port to listen on; 0: any free one")
     score_address: str = Field("127.0.0.1:50052", description="where Score's gRPC listens; asked before publishing")
-    server_id: str = Field("song", min_length=1, max_length=255, description="names this Song in its events")
     enforce_latest: bool = Field(
         True, description="only the latest version of an analysis type may be submitted to or published"
     )

@@ -1,7 +1,7 @@
 """Where uploads and objects are remembered. Each method is one transaction."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
 from sqlalchemy import delete as sql_delete
@@ -18,13 +18,8 @@ from score_grpc.domain.uploads import LIVE, Upload, UploadFailure, UploadPart, U
 _LIVE_STATES = [state.value for state in LIVE]
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A completion that this process holds the lease of."""
-
-    upload: Upload
-    computed_md5: str
-    """The MD5 an earlier completion found, while no part has changed since; else empty."""
+class _StoredError(Exception):
+    """The object is stored: undo the transaction."""
 
 
 class Ledger:
@@ -44,7 +39,7 @@ class Ledger:
             ).scalar_one()
 
     def add_upload(self, upload: Upload) -> bool:
-        """Add a new upload; False if its object has a live one already."""
+        """Add a new upload; False if its object has a live one already, or is stored by now."""
         values = {
             "upload_id": upload.upload_id,
             "object_id": upload.object_id,
@@ -70,7 +65,9 @@ class Ledger:
         try:
             with self._database.write() as connection:
                 connection.execute(insert(UPLOADS).values(values))
-        except IntegrityError:
+                # After the row, which waits for a completion that is just being committed.
+                _require_not_stored(connection, upload.object_id)
+        except (IntegrityError, _StoredError):
             return False
         return True
 
@@ -187,13 +184,11 @@ class Ledger:
             )
             return True
 
-    def completion(self, upload_id: str) -> Completion | None:
-        """Return the completion if this process still holds it."""
+    def completion(self, upload_id: str) -> Upload | None:
+        """Return the upload if this process still holds its completion."""
         with self._database.read() as connection:
             row = _upload_row(connection, upload_id)
-            if not self._holds(row):
-                return None
-            return Completion(_with_totals(connection, row), row.computed_md5)
+            return _with_totals(connection, row) if self._holds(row) else None
 
     def renew(self, upload_id: str, hashed_size_bytes: int) -> bool:
         """Keep a completion and say how far it is. False if it is no longer this process's."""
@@ -275,6 +270,12 @@ class Ledger:
 
     def _holds(self, row: Row[tuple[object, ...]]) -> bool:
         return bool(row.state == UploadState.COMPLETING.value and row.lease_owner == self._owner)
+
+
+def _require_not_stored(connection: Connection, object_id: str) -> None:
+    found = connection.execute(select(OBJECTS.c.object_id).where(OBJECTS.c.object_id == object_id)).one_or_none()
+    if found is not None:
+        raise _StoredError
 
 
 def _lease_microseconds() -> int:

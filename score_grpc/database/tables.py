@@ -24,7 +24,7 @@ UPLOADS = Table(
     # One more for each stream that joins: a part is committed by the newest stream that wrote it.
     Column("stream_epoch", BigInteger, nullable=False),
     Column("hashed_size_bytes", BigInteger, nullable=False),
-    # The MD5 found by the last completion, while no part has changed since; else empty.
+    # The MD5 that the last completion found wrong, while no part has changed since; else empty.
     Column("computed_md5", String(32), nullable=False),
     Column("failure_reason", String(64), nullable=False),
     Column("failure_message", Text, nullable=False),

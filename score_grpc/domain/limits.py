@@ -8,8 +8,6 @@ GIB: Final = 1024 * MIB
 
 CHUNK_MAX_BYTES: Final = 2 * MIB
 """Data of one UploadChunk; a larger one is refused."""
-READ_CHUNK_BYTES: Final = MIB
-"""Data of one ReadData."""
 MESSAGE_MAX_BYTES: Final = 4 * MIB
 """One gRPC message, the default of most clients."""
 
@@ -44,7 +42,8 @@ COMPLETION_WAITERS: Final = 4
 """How many calls may wait so; the others are answered at once."""
 COMPLETIONS_AT_ONCE: Final = 4
 LEASE_SECONDS: Final = 30.0
-LEASE_RENEWAL_SECONDS: Final = 10.0
+COMPLETION_PROGRESS_SECONDS: Final = 1.0
+"""How often a completion renews its lease and says how far it is."""
 SWEEP_PERIOD_SECONDS: Final = 5.0
 """How often completions that nobody works on are looked for."""
 HASHED_UPLOADS: Final = 1000

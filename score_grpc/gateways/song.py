@@ -43,10 +43,13 @@ class SongRegistry:
                     request, timeout=limits.SONG_DEADLINE_SECONDS, metadata=self._credentials
                 )
             except grpc.RpcError as error:
-                code = error.code().name if isinstance(error, grpc.Call) else "UNKNOWN"
+                code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+                if code is grpc.StatusCode.UNAUTHENTICATED:
+                    remedy = "it refuses Score's service token: give both services the same service_token"
+                else:
+                    remedy = "retry once it is reachable"
                 raise SongUnavailableError(
-                    f"Song at {self._address} can't say what is registered ({code}): retry once it is reachable",
-                    code=code,
+                    f"Song at {self._address} can't say what is registered ({code.name}): {remedy}", code=code.name
                 ) from error
             found |= {registered.file.object_id: _registration_from(registered) for registered in response.objects}
         return found

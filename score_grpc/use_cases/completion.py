@@ -9,6 +9,7 @@ A completion that can't go through leads back to OPEN with every verified part k
 """
 
 import hashlib
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -66,17 +67,18 @@ class CompletionJob:
     def __init__(self, environment: Environment) -> None:
         self._ledger, self._store, self._registry = environment.ledger, environment.store, environment.registry
         self._hashing, self._draining = environment.hashing, environment.draining
+        self._renewed = time.monotonic()
 
     def run(self, upload_id: str) -> None:
         """Complete the upload, or lead it back to OPEN. Raises NotOursError."""
-        completion = self._ledger.completion(upload_id)
-        if completion is None:
+        upload = self._ledger.completion(upload_id)
+        if upload is None:
             raise NotOursError
-        self._upload = upload = completion.upload
+        self._upload = upload
         self._staging = Staging(upload.staging_key, upload.staging_token)
         self._parts: Sequence[UploadPart] = self._ledger.parts(upload_id, 0, limits.PARTS_MAX)
         try:
-            self._make_visible(completion.computed_md5)
+            self._make_visible()
         except DamagedPartError as damaged:
             self._lose([damaged.part.part_number])
         except PartsLostError as lost:
@@ -87,11 +89,11 @@ class CompletionJob:
         except _FAILURES as error:
             self._reopen(error)
 
-    def _make_visible(self, computed_md5: str) -> None:
+    def _make_visible(self) -> None:
         upload = self._upload
         registration = self._registration()
         require_parts(upload, self._parts)
-        md5 = computed_md5 or self._hashing.finish(upload, self._renew)
+        md5 = self._hashing.finish(upload, self._renew)
         if md5 is not None:
             _require_md5(upload, md5, registration)
         stored = self._store.assemble(self._staging, self._staged_parts())
@@ -162,8 +164,13 @@ class CompletionJob:
         return md5.hexdigest()
 
     def _renew(self, hashed_size_bytes: int) -> None:
-        """Keep the lease. Raises NotOursError where the work must stop."""
-        if self._draining.is_set() or not self._ledger.renew(self._upload.upload_id, hashed_size_bytes):
+        """Keep the lease, from time to time. Raises NotOursError where the work must stop."""
+        if self._draining.is_set():
+            raise NotOursError
+        if time.monotonic() - self._renewed < limits.COMPLETION_PROGRESS_SECONDS:
+            return
+        self._renewed = time.monotonic()
+        if not self._ledger.renew(self._upload.upload_id, hashed_size_bytes):
             raise NotOursError
 
     def _unassemble(self) -> None:

@@ -100,17 +100,16 @@ class Hashing:
         """Return the MD5 of the whole, of which every part is persisted.
 
         None where the store can't read a staging, or it is assembled already. `on_progress` is told the bytes hashed,
-        after each batch of parts; what it raises ends the work. Raises DamagedPartError, StoreUnavailableError.
+        after each part; what it raises ends the work. Raises DamagedPartError, StoreUnavailableError.
         """
         prefix = self._prefix(upload.upload_id)
         on_progress(prefix.hashed_bytes)
         while prefix.hashed_parts < upload.plan.part_total:
             before = prefix.hashed_parts
-            if not self._add_parts(upload, prefix):
+            if not self._add_parts(upload, prefix, on_progress):
                 return None
             if prefix.hashed_parts == before:
                 raise RuntimeError(f"part {before + 1} of upload {upload.upload_id} is not in the ledger")
-            on_progress(prefix.hashed_bytes)
         return prefix.hexdigest()
 
     def close(self) -> None:
@@ -149,7 +148,9 @@ class Hashing:
             prefix.is_scheduled = is_behind
             return is_behind
 
-    def _add_parts(self, upload: Upload, prefix: PrefixHash) -> bool:
+    def _add_parts(
+        self, upload: Upload, prefix: PrefixHash, on_progress: Callable[[int], None] = lambda _: None
+    ) -> bool:
         """Hash the persisted parts that come next, up to a bound. False where the store can't read a staging."""
         for part in self._ledger.parts(upload.upload_id, prefix.hashed_parts, _PARTS_PER_LOOK):
             with prefix.lock:
@@ -162,4 +163,5 @@ class Hashing:
                 if pieces is None:
                     return False
                 prefix.add(part, pieces)
+            on_progress(prefix.hashed_bytes)
         return True

@@ -60,7 +60,7 @@ class ReadSession:
         return self._ledger.parts(self.stored.upload_id, after, limit)
 
     def read(self, offset: int, size_bytes: int | None) -> Iterator[tuple[int, memoryview]]:
-        """Yield (offset, bytes) of the range, in order, without gaps, in pieces of at most READ_CHUNK_BYTES.
+        """Yield (offset, bytes) of the range, in order, without gaps, in pieces of at most PIECE_BYTES.
 
         A piece is valid until the next one is taken. Raises RangeInvalidError before the first byte, later
         StoredBytesCorruptError, StoreUnavailableError, and when the caller may no longer read, what `decide` raises.

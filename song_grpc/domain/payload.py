@@ -131,7 +131,7 @@ def _file_violations(files: Sequence[object], permitted: Sequence[str]) -> Itera
             continue
         name, file_type = file.get("fileName"), file.get("fileType")
         if permitted and isinstance(file_type, str) and file_type not in permitted:
-            message = f"{name} name is not supported, supported formats are {', '.join(permitted)}"
+            message = f"file type of {name} is not allowed, allowed are {', '.join(permitted)}"
             yield _at(("files", index, "fileType"), "fileTypes", message)
         if isinstance(name, str):
             if name in seen:

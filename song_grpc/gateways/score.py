@@ -20,7 +20,7 @@ class ScoreGateway:
 
     def __init__(self, address: str, service_token: str) -> None:
         self._address = address
-        self._metadata: CallMetadata = service_credentials(service_token) if service_token else ()
+        self._metadata: CallMetadata = service_credentials(service_token)
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
 
@@ -60,6 +60,10 @@ class ScoreGateway:
                 raise ScoreUnreachableError("Score can't be reached: nothing changed, retry once it runs") from error
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise ScoreTimedOutError("Score did not answer in time: nothing changed, retry") from error
+            if code is grpc.StatusCode.UNAUTHENTICATED:
+                raise ScoreAnswerUnusableError(
+                    "Score refuses Song's service token: give both services the same service_token"
+                ) from error
             name = code.name if code is not None else "no code"
             raise ScoreAnswerUnusableError(f"Score refused to say what it holds ({name}): nothing changed") from error
 

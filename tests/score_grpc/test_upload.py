@@ -78,6 +78,25 @@ def test_many_callers_starting_at_once_get_one_upload(world: World) -> None:
     assert len(set(found)) == 1
 
 
+def test_an_upload_that_completes_while_another_is_started_is_found_stored(
+    any_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = any_world.register("object-1", random_bytes(SIZE))
+    upload = any_world.start("object-1")
+    any_world.send(upload, data)
+    genuine, looks = Ledger.live_upload, []
+
+    def live_upload(ledger: Ledger, object_id: str) -> Upload | None:
+        looks.append(object_id)
+        if len(looks) == 1:
+            any_world.complete(upload)  # between the look for an object and the look for an upload
+        return genuine(ledger, object_id)
+
+    monkeypatch.setattr(Ledger, "live_upload", live_upload)
+    answer = any_world.raw.uploads.StartUpload(StartUploadRequest(object_id="object-1"))
+    assert answer.stored_object.size_bytes == SIZE
+
+
 def test_a_persisted_part_is_acknowledged_and_not_taken_again(world: World) -> None:
     data = world.register("object-1", random_bytes(SIZE))
     upload = world.start("object-1")

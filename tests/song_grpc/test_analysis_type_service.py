@@ -66,7 +66,7 @@ def test_file_types_are_checked_with_case_and_every_file_is_reported(world: Worl
         ("/files/0/fileType", "fileTypes"),
         ("/files/2/fileType", "fileTypes"),
     ]
-    assert found.violations[0].message == "a name is not supported, supported formats are BAM, BAI"
+    assert found.violations[0].message == "file type of a is not allowed, allowed are BAM, BAI"
 
 
 def test_repeated_registrations_give_the_first_answer(world: World) -> None:

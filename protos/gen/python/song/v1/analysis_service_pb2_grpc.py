@@ -27,6 +27,9 @@ if _version_not_supported:
 
 class AnalysisServiceStub(object):
     """Analyses: validated on submission, published when Score holds every file.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -74,6 +77,9 @@ class AnalysisServiceStub(object):
 
 class AnalysisServiceServicer(object):
     """Analyses: validated on submission, published when Score holds every file.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     def SubmitAnalysis(self, request, context):
@@ -92,7 +98,8 @@ class AnalysisServiceServicer(object):
         Errors:
         NOT_FOUND STUDY_ID_DOES_NOT_EXIST       create the study first.
         INVALID_ARGUMENT PAYLOAD_PARSING        not a JSON object; the message has the position.
-        INVALID_ARGUMENT MALFORMED_PARAMETER    `analysisType` or its name is missing.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    `analysisType` or its name is missing, or the stored analysis
+        would pass 17 MiB.
         NOT_FOUND ANALYSIS_TYPE_NOT_FOUND       unknown type or version.
         FAILED_PRECONDITION ANALYSIS_TYPE_INCORRECT_VERSION  an explicit version that is not the latest.
         INVALID_ARGUMENT SCHEMA_VIOLATION       the first 20 violations as BadRequest, the count in
@@ -147,7 +154,7 @@ class AnalysisServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PublishAnalysis(self, request, context):
-        """Publishes an analysis after Score has confirmed, in one batch, that it holds every file VERIFIED
+        """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
         with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks.
 
         Errors:
@@ -162,6 +169,7 @@ class AnalysisServiceServicer(object):
         UNAVAILABLE GATEWAY_IS_DOWN             Score can't be reached; nothing changed, retry.
         DEADLINE_EXCEEDED GATEWAY_TIMED_OUT     Score did not answer in time; nothing changed, retry.
         UNAVAILABLE STORAGE_SERVICE_ERROR       Score's answer was unusable; nothing changed.
+        UNAVAILABLE SERVICE_UNAVAILABLE         the analysis keeps changing meanwhile; retry.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -241,6 +249,9 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AnalysisService(object):
     """Analyses: validated on submission, published when Score holds every file.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod

@@ -13,7 +13,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AnalysisServiceStub:
-    """Analyses: validated on submission, published when Score holds every file."""
+    """Analyses: validated on submission, published when Score holds every file.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
+    """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
     SubmitAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.SubmitAnalysisRequest, _analysis_service_pb2.SubmitAnalysisResponse]
@@ -32,7 +36,8 @@ class AnalysisServiceStub:
     Errors:
       NOT_FOUND STUDY_ID_DOES_NOT_EXIST       create the study first.
       INVALID_ARGUMENT PAYLOAD_PARSING        not a JSON object; the message has the position.
-      INVALID_ARGUMENT MALFORMED_PARAMETER    `analysisType` or its name is missing.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    `analysisType` or its name is missing, or the stored analysis
+                                              would pass 17 MiB.
       NOT_FOUND ANALYSIS_TYPE_NOT_FOUND       unknown type or version.
       FAILED_PRECONDITION ANALYSIS_TYPE_INCORRECT_VERSION  an explicit version that is not the latest.
       INVALID_ARGUMENT SCHEMA_VIOLATION       the first 20 violations as BadRequest, the count in
@@ -71,7 +76,7 @@ class AnalysisServiceStub:
       INVALID_ARGUMENT MALFORMED_PARAMETER    bad `filter`, `page_size` or `page_token`.
     """
     PublishAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.PublishAnalysisRequest, _analysis_service_pb2.PublishAnalysisResponse]
-    """Publishes an analysis after Score has confirmed, in one batch, that it holds every file VERIFIED
+    """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
     with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks.
 
     Errors:
@@ -86,6 +91,7 @@ class AnalysisServiceStub:
       UNAVAILABLE GATEWAY_IS_DOWN             Score can't be reached; nothing changed, retry.
       DEADLINE_EXCEEDED GATEWAY_TIMED_OUT     Score did not answer in time; nothing changed, retry.
       UNAVAILABLE STORAGE_SERVICE_ERROR       Score's answer was unusable; nothing changed.
+      UNAVAILABLE SERVICE_UNAVAILABLE         the analysis keeps changing meanwhile; retry.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
     """
     UnpublishAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.UnpublishAnalysisRequest, _analysis_service_pb2.UnpublishAnalysisResponse]
@@ -107,7 +113,11 @@ class AnalysisServiceStub:
     """
 
 class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Analyses: validated on submission, published when Score holds every file."""
+    """Analyses: validated on submission, published when Score holds every file.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
+    """
 
     @_abc_1.abstractmethod
     def SubmitAnalysis(
@@ -130,7 +140,8 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           NOT_FOUND STUDY_ID_DOES_NOT_EXIST       create the study first.
           INVALID_ARGUMENT PAYLOAD_PARSING        not a JSON object; the message has the position.
-          INVALID_ARGUMENT MALFORMED_PARAMETER    `analysisType` or its name is missing.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    `analysisType` or its name is missing, or the stored analysis
+                                                  would pass 17 MiB.
           NOT_FOUND ANALYSIS_TYPE_NOT_FOUND       unknown type or version.
           FAILED_PRECONDITION ANALYSIS_TYPE_INCORRECT_VERSION  an explicit version that is not the latest.
           INVALID_ARGUMENT SCHEMA_VIOLATION       the first 20 violations as BadRequest, the count in
@@ -193,7 +204,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _analysis_service_pb2.PublishAnalysisRequest,
         context: _grpc.ServicerContext,
     ) -> _analysis_service_pb2.PublishAnalysisResponse:
-        """Publishes an analysis after Score has confirmed, in one batch, that it holds every file VERIFIED
+        """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
         with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks.
 
         Errors:
@@ -208,6 +219,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
           UNAVAILABLE GATEWAY_IS_DOWN             Score can't be reached; nothing changed, retry.
           DEADLINE_EXCEEDED GATEWAY_TIMED_OUT     Score did not answer in time; nothing changed, retry.
           UNAVAILABLE STORAGE_SERVICE_ERROR       Score's answer was unusable; nothing changed.
+          UNAVAILABLE SERVICE_UNAVAILABLE         the analysis keeps changing meanwhile; retry.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
 

@@ -28,6 +28,9 @@ if _version_not_supported:
 class AnalysisTypeServiceStub(object):
     """Analysis types: administrators register versioned JSON Schemas, submitters read them.
     `sequencingRead` and `variantCall` are registered on an empty database.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -56,6 +59,9 @@ class AnalysisTypeServiceStub(object):
 class AnalysisTypeServiceServicer(object):
     """Analysis types: administrators register versioned JSON Schemas, submitters read them.
     `sequencingRead` and `variantCall` are registered on an empty database.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     def RegisterAnalysisType(self, request, context):
@@ -135,6 +141,9 @@ def add_AnalysisTypeServiceServicer_to_server(servicer, server):
 class AnalysisTypeService(object):
     """Analysis types: administrators register versioned JSON Schemas, submitters read them.
     `sequencingRead` and `variantCall` are registered on an empty database.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod

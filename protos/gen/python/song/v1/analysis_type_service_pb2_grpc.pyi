@@ -15,6 +15,9 @@ GRPC_VERSION: str
 class AnalysisTypeServiceStub:
     """Analysis types: administrators register versioned JSON Schemas, submitters read them.
     `sequencingRead` and `variantCall` are registered on an empty database.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
@@ -58,6 +61,9 @@ class AnalysisTypeServiceStub:
 class AnalysisTypeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Analysis types: administrators register versioned JSON Schemas, submitters read them.
     `sequencingRead` and `variantCall` are registered on an empty database.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     @_abc_1.abstractmethod

@@ -93,7 +93,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 31
     """PERMISSION_DENIED. The caller lacks the scope named in metadata `scope`."""
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 32
-    """UNAVAILABLE. Song's own database can't be reached, or Song is shutting down; retry."""
+    """UNAVAILABLE. Song's own database can't be reached or is busy; retry."""
     ERROR_REASON_UNKNOWN_ERROR: _ErrorReason.ValueType  # 33
     """INTERNAL. A defect of Song. The message has an id under which the log holds the details."""
 
@@ -174,7 +174,7 @@ ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 30
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 31
 """PERMISSION_DENIED. The caller lacks the scope named in metadata `scope`."""
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 32
-"""UNAVAILABLE. Song's own database can't be reached, or Song is shutting down; retry."""
+"""UNAVAILABLE. Song's own database can't be reached or is busy; retry."""
 ERROR_REASON_UNKNOWN_ERROR: ErrorReason.ValueType  # 33
 """INTERNAL. A defect of Song. The message has an id under which the log holds the details."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,6 +27,9 @@ if _version_not_supported:
 
 class FileServiceStub(object):
     """Files of analyses, and what Score asks about the objects it holds.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -49,6 +52,9 @@ class FileServiceStub(object):
 
 class FileServiceServicer(object):
     """Files of analyses, and what Score asks about the objects it holds.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     def ListFiles(self, request, context):
@@ -98,6 +104,9 @@ def add_FileServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class FileService(object):
     """Files of analyses, and what Score asks about the objects it holds.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod

@@ -13,7 +13,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FileServiceStub:
-    """Files of analyses, and what Score asks about the objects it holds."""
+    """Files of analyses, and what Score asks about the objects it holds.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
+    """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
     ListFiles: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.ListFilesRequest, _file_service_pb2.ListFilesResponse]
@@ -34,7 +38,11 @@ class FileServiceStub:
     """
 
 class FileServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Files of analyses, and what Score asks about the objects it holds."""
+    """Files of analyses, and what Score asks about the objects it holds.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
+    """
 
     @_abc_1.abstractmethod
     def ListFiles(

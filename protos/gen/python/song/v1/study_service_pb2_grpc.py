@@ -27,6 +27,9 @@ if _version_not_supported:
 
 class StudyServiceStub(object):
     """Studies: the first thing to create, and what scopes are granted on.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -54,6 +57,9 @@ class StudyServiceStub(object):
 
 class StudyServiceServicer(object):
     """Studies: the first thing to create, and what scopes are granted on.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     def CreateStudy(self, request, context):
@@ -120,6 +126,9 @@ def add_StudyServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class StudyService(object):
     """Studies: the first thing to create, and what scopes are granted on.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod

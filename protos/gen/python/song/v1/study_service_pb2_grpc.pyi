@@ -13,7 +13,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class StudyServiceStub:
-    """Studies: the first thing to create, and what scopes are granted on."""
+    """Studies: the first thing to create, and what scopes are granted on.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
+    """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
     CreateStudy: _grpc.UnaryUnaryMultiCallable[_study_service_pb2.CreateStudyRequest, _study_service_pb2.CreateStudyResponse]
@@ -42,7 +46,11 @@ class StudyServiceStub:
     """
 
 class StudyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Studies: the first thing to create, and what scopes are granted on."""
+    """Studies: the first thing to create, and what scopes are granted on.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
+    and INTERNAL UNKNOWN_ERROR.
+    """
 
     @_abc_1.abstractmethod
     def CreateStudy(
