@@ -22,6 +22,7 @@ _READ_DATA = 0x22  # field 4, length-delimited
 
 _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
+_UINT64_MAX = 2**64 - 1
 _MAX_VARINT_BITS = 63
 
 
@@ -120,8 +121,7 @@ def _encode(
 
 
 def _append_varint(buffer: bytearray, value: int) -> None:
-    if value < 0:
-        raise ValueError(f"{value}: numbers of a chunk are never negative")
+    value &= _UINT64_MAX  # negative numbers take ten bytes, as protobuf has it
     while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
         buffer.append(value & 0x7F | 0x80)
         value >>= 7

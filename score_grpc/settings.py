@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from runtime_grpc.settings import ServiceSettings
@@ -29,3 +29,10 @@ class ScoreSettings(ServiceSettings):
     s3_ca_file: Path | None = Field(
         None, description="PEM file of the authority that signed the endpoint's certificate"
     )
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _without_secret(cls, url: str) -> str:
+        if "@" in url:
+            raise ValueError("give the credentials as s3_access_key and s3_secret_key, not in the URL")
+        return url

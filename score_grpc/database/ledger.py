@@ -15,6 +15,7 @@ from score_grpc.domain.errors import PartTakenOverError, UploadNotFoundError
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import LIVE, Upload, UploadFailure, UploadPart, UploadState, require_open
 
+_UPLOAD_ID_CHARS = 36
 _LIVE_STATES = [state.value for state in LIVE]
 
 
@@ -120,14 +121,18 @@ class Ledger:
         with self._database.read() as connection:
             return list(_parts(connection, upload_id, after, limit))
 
-    def add_part(self, upload_id: str, part: UploadPart, epoch: int) -> None:
-        """Record a part that the store has persisted.
+    def add_part(self, upload_id: str, part: UploadPart, epoch: int, staging_token: str) -> None:
+        """Record a part that the store has persisted in this staging.
 
-        Raises UploadNotOpenError, UploadAbortedError, and PartTakenOverError if a newer stream recorded it.
+        Raises UploadNotOpenError, UploadAbortedError, and PartTakenOverError if a newer stream recorded it or the
+        upload goes on in another staging.
         """
         is_part = (UPLOAD_PARTS.c.upload_id == upload_id) & (UPLOAD_PARTS.c.part_number == part.part_number)
         with self._database.write(durable=False) as connection:
-            require_open(upload_from(_upload_row(connection, upload_id, lock=True)))
+            upload = upload_from(_upload_row(connection, upload_id, lock=True))
+            require_open(upload)
+            if upload.staging_token != staging_token:
+                raise PartTakenOverError(f"part {part.part_number}: the upload goes on in another staging")
             known = connection.execute(select(UPLOAD_PARTS.c.stream_epoch).where(is_part)).scalar_one_or_none()
             if known is not None and known > epoch:
                 raise PartTakenOverError(f"part {part.part_number}: a newer stream has written it")
@@ -190,12 +195,14 @@ class Ledger:
             row = _upload_row(connection, upload_id)
             return _with_totals(connection, row) if self._holds(row) else None
 
-    def renew(self, upload_id: str, hashed_size_bytes: int) -> bool:
-        """Keep a completion and say how far it is. False if it is no longer this process's."""
+    def renew(self, upload_id: str, hashed_size_bytes: int | None = None) -> bool:
+        """Keep a completion, and say how far it is. False if it is no longer this process's."""
         with self._database.write(durable=False) as connection:
             held = self._holds(_upload_row(connection, upload_id, lock=True))
             if held:
-                values = {"lease_until": microseconds() + _lease_microseconds(), "hashed_size_bytes": hashed_size_bytes}
+                values = {"lease_until": microseconds() + _lease_microseconds()}
+                if hashed_size_bytes is not None:
+                    values["hashed_size_bytes"] = hashed_size_bytes
                 connection.execute(update(UPLOADS).where(UPLOADS.c.upload_id == upload_id).values(values))
             return held
 
@@ -283,6 +290,8 @@ def _lease_microseconds() -> int:
 
 
 def _upload_row(connection: Connection, upload_id: str, *, lock: bool = False) -> Row[tuple[object, ...]]:
+    if len(upload_id) > _UPLOAD_ID_CHARS or not upload_id.isprintable():
+        raise UploadNotFoundError("there is no such upload: upload ids are UUIDs")
     query: Select[tuple[object, ...]] = select(UPLOADS).where(UPLOADS.c.upload_id == upload_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:

@@ -8,7 +8,7 @@ ScoreError
 ├── PartTakenOverError · ChunkOutOfOrderError · ChunkCorruptError                                  chunks
 ├── RangeInvalidError · FieldInvalidError · PageTokenInvalidError                                  bad request
 ├── ScopeMissingError                                                                              not allowed
-├── TooManyUploadStreamsError                                                                      slow down
+├── TooManyUploadStreamsError · DrainingError                                                      not now
 └── SongUnavailableError · StoreUnavailableError · StoreFullError · StoredBytesCorruptError        the world outside
     └── PartsLostError · StagingLostError  raised by stores alone, handled by completion
 """
@@ -117,6 +117,10 @@ class ScopeMissingError(ScoreError):
 
 class TooManyUploadStreamsError(ScoreError):
     """Every stream one upload admits is taken."""
+
+
+class DrainingError(ScoreError):
+    """This server is shutting down."""
 
 
 class SongUnavailableError(ScoreError):

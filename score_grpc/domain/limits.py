@@ -41,6 +41,8 @@ COMPLETION_WAIT_SECONDS: Final = 2.0
 COMPLETION_WAITERS: Final = 4
 """How many calls may wait so; the others are answered at once."""
 COMPLETIONS_AT_ONCE: Final = 4
+COMPLETION_TRIES: Final = 3
+"""How often a completion that ends unexpectedly is tried before it leads back to OPEN."""
 LEASE_SECONDS: Final = 30.0
 COMPLETION_PROGRESS_SECONDS: Final = 1.0
 """How often a completion renews its lease and says how far it is."""

@@ -9,9 +9,8 @@ from score.v1.download_service_pb2_grpc import DownloadServiceServicer
 
 from byte_path.codec import ReadData
 from byte_path.digests import chunk_digest
-from runtime_grpc.server import DrainingError
 from score_grpc.domain import limits
-from score_grpc.domain.errors import FieldInvalidError
+from score_grpc.domain.errors import DrainingError, FieldInvalidError
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.messages import object_message
 from score_grpc.transport.pages import page_limit, page_start

@@ -40,6 +40,7 @@ ERRORS = ErrorTable(
         errors.PartsLostError: Entry(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", _SOON_SECONDS),
         errors.StoreFullError: Entry(StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL"),
         DrainingError: Entry(StatusCode.UNAVAILABLE, "DRAINING", 0.0),
+        errors.DrainingError: Entry(StatusCode.UNAVAILABLE, "DRAINING", 0.0),
         DatabaseUnavailableError: Entry(StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", _SOON_SECONDS),
         TooManyStreamsError: Entry(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", _SOON_SECONDS),
         errors.TooManyUploadStreamsError: Entry(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", _SOON_SECONDS),

@@ -5,6 +5,7 @@ next one, or a replica, takes it up again. What one completion does is in `compl
 """
 
 import threading
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
@@ -12,9 +13,10 @@ import structlog
 
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
+from score_grpc.domain.errors import DrainingError
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject
-from score_grpc.domain.uploads import Upload, UploadState, require_open
+from score_grpc.domain.uploads import Upload, UploadFailure, UploadState, require_open
 from score_grpc.use_cases.completion import DIGEST_MISMATCH, CompletionJob, NotOursError, require_parts
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import permit, registration_of
@@ -31,6 +33,10 @@ class Completions:
         self._waiters = threading.Semaphore(limits.COMPLETION_WAITERS)
         self._lock = threading.Lock()
         self._running: dict[str, Future[None]] = {}
+        """By upload, also those that wait for a worker."""
+        self._working: set[str] = set()
+        self._failures: Counter[str] = Counter()
+        """Unexpected ends of completions that are still to be made."""
         self._sweeper = threading.Thread(target=self._sweep, name="sweep", daemon=True)
 
     def start(self) -> None:
@@ -42,7 +48,8 @@ class Completions:
     def complete(self, principal: Principal, upload_id: str) -> tuple[Upload, StoredObject | None]:
         """Start or attach to the completion; return what it has come to within COMPLETION_WAIT_SECONDS.
 
-        Raises UploadNotFoundError, UploadAbortedError, ScopeMissingError, PartsMissingError, SongUnavailableError.
+        Raises UploadNotFoundError, UploadAbortedError, ScopeMissingError, PartsMissingError, SongUnavailableError,
+        ObjectNotRegisteredError, DrainingError.
         """
         upload = self._ledger.upload(upload_id)
         registration = registration_of(self._environment.registry, upload.object_id)
@@ -53,6 +60,10 @@ class Completions:
             require_parts(upload, self._ledger.parts(upload_id, 0, limits.PARTS_MAX))
             if _is_settled(upload, registration):
                 return upload, None
+            if self._draining.is_set():
+                raise DrainingError(f"this server is shutting down: complete {upload.file_name} at another one")
+            # Before any worker is free: what is answered as begun is in the ledger.
+            self._ledger.begin_completion(upload_id)
         if upload.state is not UploadState.COMPLETED:
             self._wait_for(self._run(upload_id))
         return self.state_of(self._ledger.upload(upload_id))
@@ -84,6 +95,10 @@ class Completions:
     def _sweep(self) -> None:
         while True:
             try:
+                with self._lock:
+                    working = list(self._working)
+                for upload_id in working:  # one step, a large part or an assembly, may outlast a lease
+                    self._ledger.renew(upload_id)
                 for upload_id in self._ledger.abandoned_completions(limits.COMPLETIONS_AT_ONCE):
                     self._run(upload_id)
             except Exception as error:  # noqa: BLE001 - the database may be away; there is a next time
@@ -94,16 +109,34 @@ class Completions:
     def _work(self, upload_id: str) -> None:
         try:
             if self._ledger.begin_completion(upload_id):
+                with self._lock:
+                    self._working.add(upload_id)
                 self._environment.claims.drop_all(upload_id)
                 CompletionJob(self._environment).run(upload_id)
         except NotOursError:
             with suppress(Exception):
                 self._ledger.release(upload_id)
         except Exception as error:  # noqa: BLE001 - the lease runs out, and the sweep tries again
-            _log.error("completion failed, will be tried again", upload_id=upload_id, exc_info=error)
+            _log.error("completion failed", upload_id=upload_id, exc_info=error)
+            with suppress(Exception):
+                self._give_up_after_some(upload_id)
+        else:
+            self._failures.pop(upload_id, None)
         finally:
             with self._lock:
+                self._working.discard(upload_id)
                 self._running.pop(upload_id, None)
+
+    def _give_up_after_some(self, upload_id: str) -> None:
+        """Let the sweep try a completion again that ended unexpectedly; after some tries, lead it back to OPEN."""
+        self._failures[upload_id] += 1
+        upload = self._ledger.completion(upload_id)
+        if upload is None or self._failures[upload_id] < limits.COMPLETION_TRIES:
+            return
+        del self._failures[upload_id]
+        text = f"{upload.file_name} could not be completed, the server's log says why: every part is kept, try again"
+        failure = UploadFailure("STORE_UNAVAILABLE", text)
+        self._ledger.reopen(upload, failure, upload.staging_token, self._ledger.parts(upload_id, 0, limits.PARTS_MAX))
 
 
 def _is_settled(upload: Upload, registration: Registration) -> bool:

@@ -70,7 +70,7 @@ class CompletionJob:
         self._renewed = time.monotonic()
 
     def run(self, upload_id: str) -> None:
-        """Complete the upload, or lead it back to OPEN. Raises NotOursError."""
+        """Complete the upload, or lead it back to OPEN. Raises NotOursError; anything else may be tried again."""
         upload = self._ledger.completion(upload_id)
         if upload is None:
             raise NotOursError
@@ -93,7 +93,7 @@ class CompletionJob:
         upload = self._upload
         registration = self._registration()
         require_parts(upload, self._parts)
-        md5 = self._hashing.finish(upload, self._renew)
+        md5 = self._hashing.finish(upload, self._parts, self._renew)
         if md5 is not None:
             _require_md5(upload, md5, registration)
         stored = self._store.assemble(self._staging, self._staged_parts())
@@ -156,7 +156,7 @@ class CompletionJob:
                     md5.update(piece)
                     digest.update(piece)
             except StoredBytesCorruptError as error:
-                raise StoreUnavailableError(f"{self._upload.file_name} can't be read back: {error}") from error
+                raise DamagedPartError(part) from error
             if digest.hexdigest() != part.xxh3_128:
                 raise DamagedPartError(part)
             offset += part.size_bytes
@@ -175,7 +175,11 @@ class CompletionJob:
 
     def _unassemble(self) -> None:
         """Turn the object back into a staging, so that parts can be replaced."""
-        self._staging, staged = self._store.reopen(self._staging, self._staged_parts())
+        try:
+            self._staging, staged = self._store.reopen(self._staging, self._staged_parts())
+        except StoreUnavailableError as error:
+            # Not OPEN yet: who replaced a part then would find no staging, and lose the others.
+            raise RuntimeError(f"{self._staging.key} can't be reopened: {error}") from error
         self._parts = [
             UploadPart(part.part_number, part.size_bytes, part.xxh3_128, again.etag)
             for part, again in zip(self._parts, staged, strict=True)

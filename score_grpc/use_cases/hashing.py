@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -20,6 +20,7 @@ import structlog
 from byte_path.digests import PartDigest
 from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
+from score_grpc.domain.errors import StoredBytesCorruptError
 from score_grpc.domain.uploads import Upload, UploadPart
 from score_grpc.gateways.objects.port import ObjectStore, Staging
 
@@ -48,23 +49,35 @@ class PrefixHash:
         """Whether a worker looks, or will."""
         self.hashed_parts = 0
         self.hashed_bytes = 0
+        self.parts_mark = b""
+        """Tells which parts were hashed, by their digests: see `mark_parts`."""
         self._md5 = hashlib.md5(usedforsecurity=False)
 
     def add(self, part: UploadPart, pieces: Iterator[memoryview]) -> None:
         """Take the next part. Raises DamagedPartError, and is then as before."""
         md5, digest = self._md5.copy(), PartDigest()
-        for piece in pieces:
-            md5.update(piece)
-            digest.update(piece)
+        try:
+            for piece in pieces:
+                md5.update(piece)
+                digest.update(piece)
+        except StoredBytesCorruptError as error:
+            raise DamagedPartError(part) from error
         if digest.hexdigest() != part.xxh3_128:
             raise DamagedPartError(part)
-        self._md5 = md5
+        self._md5, self.parts_mark = md5, mark_parts([part], self.parts_mark)
         self.hashed_parts += 1
         self.hashed_bytes += part.size_bytes
 
     def hexdigest(self) -> str:
         """Return the MD5 so far."""
         return self._md5.hexdigest()
+
+
+def mark_parts(parts: Iterable[UploadPart], mark: bytes = b"") -> bytes:
+    """Return a short mark of these parts' digests in their order, following those of `mark`."""
+    for part in parts:
+        mark = hashlib.blake2b(mark + part.xxh3_128.encode(), digest_size=16).digest()
+    return mark
 
 
 class Hashing:
@@ -96,8 +109,8 @@ class Hashing:
         with self._lock:
             self._hashes.pop(upload_id, None)
 
-    def finish(self, upload: Upload, on_progress: Callable[[int], None]) -> str | None:
-        """Return the MD5 of the whole, of which every part is persisted.
+    def finish(self, upload: Upload, parts: Sequence[UploadPart], on_progress: Callable[[int], None]) -> str | None:
+        """Return the MD5 of the whole: of exactly these parts, which are all.
 
         None where the store can't read a staging, or it is assembled already. `on_progress` is told the bytes hashed,
         after each part; what it raises ends the work. Raises DamagedPartError, StoreUnavailableError.
@@ -110,6 +123,10 @@ class Hashing:
                 return None
             if prefix.hashed_parts == before:
                 raise RuntimeError(f"part {before + 1} of upload {upload.upload_id} is not in the ledger")
+        if prefix.parts_mark != mark_parts(parts):
+            # A part was replaced after it had been hashed: begin again. No part can be replaced any more by now.
+            self.forget(upload.upload_id)
+            return self.finish(upload, parts, on_progress)
         return prefix.hexdigest()
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from score_grpc.domain.uploads import UploadPart
 from score_grpc.gateways.registry import Registry
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import REFUSALS, Permission, permit
-from score_grpc.use_cases.start import require_object_id
+from score_grpc.use_cases.start import is_object_id, require_object_id
 
 
 def read_action(*, allow_unpublished: bool) -> Action:
@@ -90,7 +90,8 @@ def batch_get_objects(
         raise FieldInvalidError(
             "object_ids", f"{len(object_ids)} ids: ask for 1 to {limits.BATCH_OBJECTS_MAX} at a time"
         )
-    found, registry = environment.ledger.objects(object_ids), environment.cached_registry
+    known = [object_id for object_id in object_ids if is_object_id(object_id)]
+    found, registry = environment.ledger.objects(known), environment.cached_registry
     if not principal.is_system:
         permitted = _permitted(registry, principal, action, list(found), fresh=False)
         # A no never comes from memory.

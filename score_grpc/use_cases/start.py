@@ -91,9 +91,14 @@ def start_upload(
     raise StoreUnavailableError(f"uploads of {object_id} come and go too fast: retry")
 
 
+def is_object_id(text: str) -> bool:
+    """Whether the text can be an object id."""
+    return _OBJECT_ID.fullmatch(text) is not None
+
+
 def require_object_id(object_id: str) -> None:
     """Raise FieldInvalidError unless the text can be an object id."""
-    if not _OBJECT_ID.fullmatch(object_id):
+    if not is_object_id(object_id):
         raise FieldInvalidError(
             "object_id", f"{object_id[:100]!r}: an object id has 3 to 36 letters, digits, '-' and '_' (often a UUID)"
         )

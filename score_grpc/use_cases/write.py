@@ -12,6 +12,7 @@ from score_grpc.domain.errors import (
     ChunkCorruptError,
     ChunkOutOfOrderError,
     FieldInvalidError,
+    PartTakenOverError,
     StagingLostError,
     StoreUnavailableError,
 )
@@ -86,9 +87,9 @@ class WriteSession:
         part_bytes = self._upload.plan.part_bytes(number)
         if not 0 < size_bytes <= limits.CHUNK_MAX_BYTES:
             raise FieldInvalidError("chunk.data", f"{size_bytes} bytes: send 1 to {limits.CHUNK_MAX_BYTES} at a time")
-        if chunk.offset + size_bytes > part_bytes:
+        if not 0 <= chunk.offset <= part_bytes - size_bytes:
             raise FieldInvalidError(
-                "chunk.offset", f"{chunk.offset} + {size_bytes} bytes cross the end of part {number} at {part_bytes}"
+                "chunk.offset", f"{chunk.offset} + {size_bytes} bytes do not lie in part {number} of {part_bytes} bytes"
             )
         if number == self._skipped_part:
             if chunk.offset > 0:
@@ -109,6 +110,10 @@ class WriteSession:
         except StagingLostError as error:
             self._restage()
             return self._write_again(number, StoreUnavailableError(str(error)))
+        except PartTakenOverError:
+            # Completion and abortion take parts from their streams too; then that is the reason.
+            require_open(self._ledger.upload(self._upload.upload_id))
+            raise
 
     def _ask_again(self, chunk: UploadChunk) -> Resend:
         self._bad_chunks += 1
@@ -132,21 +137,23 @@ class WriteSession:
         # The claim comes before the look: whoever wrote this part has either persisted it by now, or never will.
         claim = self._claims.take(upload_id, number)
         try:
-            upload, known = self._ledger.part(upload_id, number)
-            require_open(upload)
-            if known is not None and not chunk.replace_part:
-                self._claims.drop(claim)
-                self._skipped_part, self._awaited = number, None
-                return known
-            if known is not None:
-                self._ledger.withdraw_part(upload_id, known)
-                self._hashing.restart(upload_id)
             with claim.held():
-                writer = self._open_writer(upload, number, part_bytes)
-                claim.write_with(writer)
+                upload, known = self._ledger.part(upload_id, number)
+                require_open(upload)
+                is_kept = known is not None and not chunk.replace_part
+                if known is not None and chunk.replace_part:
+                    self._ledger.withdraw_part(upload_id, known)
+                    self._hashing.restart(upload_id)
+                if not is_kept:
+                    writer = self._open_writer(upload, number, part_bytes)
+                    claim.write_with(writer)
         except BaseException:
             self._claims.drop(claim)
             raise
+        if is_kept:
+            self._claims.drop(claim)
+            self._skipped_part, self._awaited = number, None
+            return known
         self._part = _OpenPart(claim, writer, part_bytes)
         return None
 
@@ -190,7 +197,7 @@ class WriteSession:
         etag = part.writer.commit()
         number = part.claim.part_number
         persisted = UploadPart(number, part.size_bytes, part.digest.hexdigest(), etag)
-        self._ledger.add_part(self._upload.upload_id, persisted, self._epoch)
+        self._ledger.add_part(self._upload.upload_id, persisted, self._epoch, self._staging.token)
         self._hashing.follow(self._upload.upload_id)
         return persisted
 

@@ -1,14 +1,18 @@
 """Uploads over real gRPC, on every store."""
 
+import hashlib
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
 from score.v1.stored_object_pb2 import VERIFICATION_VERIFIED
-from score.v1.upload_pb2 import UPLOAD_STATE_ABORTED, UPLOAD_STATE_COMPLETED, UPLOAD_STATE_OPEN
+from score.v1.upload_pb2 import UPLOAD_STATE_ABORTED, UPLOAD_STATE_COMPLETED, UPLOAD_STATE_COMPLETING, UPLOAD_STATE_OPEN
 from score.v1.upload_service_pb2 import (
     AbortUploadRequest,
+    CompleteUploadRequest,
     GetUploadRequest,
     OpenUpload,
     StartUploadRequest,
@@ -19,8 +23,10 @@ from song_score_client.errors import ChunkOutOfOrderError, PartsMissingError, Pa
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
 from score_grpc.database.ledger import Ledger
-from score_grpc.domain.uploads import Upload, UploadPart
+from score_grpc.domain import limits
+from score_grpc.domain.uploads import Upload
 from score_grpc.gateways.objects.port import Staging
+from score_grpc.use_cases.claims import Claims, PartClaim
 from tests.servers.raw_score import CHUNK, MIB, bytes_of, chunks_of
 from tests.servers.score_world import PART, World, random_bytes
 
@@ -224,21 +230,94 @@ def test_a_part_persisted_while_another_stream_was_about_to_begin_it_stays_as_it
 ) -> None:
     data = world.register("object-1", random_bytes(SIZE))
     upload = world.start("object-1")
-    genuine, looks = Ledger.part, []
+    genuine, takes = Claims.take, []
 
-    def part(ledger: Ledger, upload_id: str, part_number: int) -> tuple[Upload, UploadPart | None]:
-        found = genuine(ledger, upload_id, part_number)
-        looks.append(part_number)
-        if len(looks) == 1:
-            world.send(upload, data, 1)  # all of it, between the look and the first byte
-        return found
+    def take(claims: Claims, upload_id: str, part_number: int) -> PartClaim:
+        takes.append(part_number)
+        if len(takes) == 1:
+            world.send(upload, data, 1)  # all of it, just before the other stream claims the part
+        return genuine(claims, upload_id, part_number)
 
-    monkeypatch.setattr(Ledger, "part", part)
-    with pytest.raises(PartTakenOverError):
-        world.raw.write(upload.upload_id, [UploadChunk(part_number=1, data=bytes(CHUNK))])
+    monkeypatch.setattr(Claims, "take", take)
+    (answer,) = world.raw.write(upload.upload_id, [UploadChunk(part_number=1, data=bytes(CHUNK))])
+    assert answer.ack.part.xxh3_128 == xxh3_128_hexdigest(data[:PART])
     world.send(upload, data, 2, 3)
     assert world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED
     assert bytes_of(world.raw.read("object-1", (0, None), unpublished=True)) == data
+
+
+def test_a_part_replaced_after_it_was_hashed_is_hashed_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = world.register("object-1", random_bytes(SIZE))
+    wrong = bytearray(data)
+    wrong[5] ^= 1
+    upload = world.start("object-1")
+    world.send(upload, bytes(wrong))
+    hashing = world.score.environment.hashing
+    while hashing._prefix(upload.upload_id).hashed_parts < 3:
+        time.sleep(0.01)
+    monkeypatch.setattr(type(hashing), "restart", lambda *_: None)  # as if it came too late
+    world.send(upload, data, 1, replace=True)
+    assert world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED
+    world.register("object-2", bytes(wrong))
+    other = world.start("object-2")
+    world.send(other, data, 1)
+    world.send(other, bytes(wrong), 1, replace=True)
+    world.send(other, bytes(wrong), 2, 3)
+    assert world.complete(other).stored_object.md5 == hashlib.md5(wrong).hexdigest()
+
+
+def test_many_completions_at_once_all_begin_and_end(world: World) -> None:
+    uploads = []
+    for number in range(16):
+        data = random_bytes(100 + number)
+        world.register(f"object-{number}", data)
+        upload = world.start(f"object-{number}")
+        world.send(upload, data)
+        uploads.append(upload)
+    answers: list[int] = []
+    threads = [
+        threading.Thread(
+            target=lambda upload=upload: answers.append(
+                world.raw.uploads.CompleteUpload(CompleteUploadRequest(upload_id=upload.upload_id)).upload.state
+            )
+        )
+        for upload in uploads
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(answers) <= {UPLOAD_STATE_COMPLETING, UPLOAD_STATE_COMPLETED}
+    assert all(world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED for upload in uploads)
+
+
+def test_a_staging_cut_short_by_a_power_loss_asks_for_what_is_gone(world: World) -> None:
+    data = world.register("object-1", random_bytes(SIZE))
+    upload = world.start("object-1")
+    world.send(upload, data)
+    world.score.environment.hashing.forget(upload.upload_id)  # as after a restart
+    (staging,) = (world.settings.data_dir / "objects" / "upload").iterdir()
+    os.truncate(staging, 2 * PART + 10)
+    answer = world.complete(upload)
+    assert answer.upload.last_failure.reason == "PARTS_MISSING"
+    world.send(upload, data, 3)
+    assert world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED
+
+
+def test_a_completion_that_ends_unexpectedly_is_tried_again_and_given_up_after_some_tries(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LEASE_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "SWEEP_PERIOD_SECONDS", 0.1)
+    data = world.register("object-1", random_bytes(SIZE))
+    upload = world.start("object-1")
+    world.send(upload, data)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(world.score.environment.store), "assemble", lambda *_: 1 / 0)
+        answer = world.complete(upload)
+        assert (answer.upload.state, answer.upload.last_failure.reason) == (UPLOAD_STATE_OPEN, "STORE_UNAVAILABLE")
+        assert answer.upload.persisted_part_total == 3
+    assert world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED
 
 
 def wait_until_streaming(world: World, upload_id: str) -> None:
