@@ -23,6 +23,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 POOL_CONNECTIONS = 20
 POOL_TIMEOUT_SECONDS = 10
 SQLITE_BUSY_TIMEOUT_SECONDS = 10
+_MIGRATION_LOCK = 0x736F6E67
+"""Any number that nobody else locks in this database."""
 
 
 class DatabaseUnavailableError(Exception):
@@ -44,7 +46,8 @@ class Database:
         self.url = make_url(url)
         self._lock_file: TextIO | None = None
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"pool_size": POOL_CONNECTIONS, "max_overflow": 0}
+        # Parameters of statements are payloads: an unexpected error must not carry them into the log.
+        options: dict[str, Any] = {"pool_size": POOL_CONNECTIONS, "max_overflow": 0, "hide_parameters": True}
         options |= {"pool_timeout": POOL_TIMEOUT_SECONDS, "pool_pre_ping": not self.is_sqlite}
         self.engine: Engine = create_engine(self.url, **options)
         if self.is_sqlite:
@@ -111,6 +114,8 @@ class Database:
         config = _alembic(migrations)
         try:
             with _no_driver_errors(), self.engine.connect() as connection, connection.begin():
+                if not self.is_sqlite:  # one process at a time: the others find the work done
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError:

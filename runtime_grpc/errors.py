@@ -5,7 +5,7 @@ code and which reason of the contract it becomes. Everything else becomes the ta
 id that leads to the log, never with a driver's text or a stack trace.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 from uuid import uuid4
@@ -20,10 +20,13 @@ from google.rpc.status_pb2 import Status
 
 # Details travel in HTTP/2 trailers, where peers refuse more than some 8 KiB.
 MAX_DETAILS_BYTES = 6 * 1024
-MAX_MESSAGE_CHARS = 1024
-MAX_METADATA_VALUE_CHARS = 512
+MAX_MESSAGE_BYTES = 1024
+"""Of the message as it travels: percent-encoded."""
+MAX_METADATA_VALUE_BYTES = 1024
+MAX_METADATA_BYTES = 3 * 1024
+"""Of all values together."""
 MAX_VIOLATIONS = 20
-MAX_VIOLATION_CHARS = 160
+MAX_VIOLATION_BYTES = 200
 
 _log = structlog.get_logger()
 
@@ -77,8 +80,11 @@ class ErrorTable:
     def _status(
         self, entry: Entry, message: str, metadata: Mapping[str, str], violations: Sequence[tuple[str, str]]
     ) -> Status:
-        status = Status(code=entry.code.value[0], message=_cut(message, MAX_MESSAGE_CHARS))
-        cut = {key: _cut(value, MAX_METADATA_VALUE_CHARS) for key, value in metadata.items()}
+        status = Status(code=entry.code.value[0], message=_cut(message, MAX_MESSAGE_BYTES, _encoded_bytes))
+        left, cut = MAX_METADATA_BYTES, {}
+        for key, value in metadata.items():
+            cut[key] = _cut(value, min(MAX_METADATA_VALUE_BYTES, left))
+            left -= len(cut[key].encode())
         _pack(status, ErrorInfo(reason=entry.reason, domain=self.domain, metadata=cut))
         if entry.retry_after_seconds is not None:
             nanos = round(entry.retry_after_seconds * 1e9)
@@ -89,7 +95,7 @@ class ErrorTable:
             room = MAX_DETAILS_BYTES - status.ByteSize() - 64  # 64: the Any around it
             for field, description in violations[:MAX_VIOLATIONS]:
                 bad_request.field_violations.add(
-                    field=_cut(field, MAX_VIOLATION_CHARS), description=_cut(description, MAX_VIOLATION_CHARS)
+                    field=_cut(field, MAX_VIOLATION_BYTES), description=_cut(description, MAX_VIOLATION_BYTES)
                 )
                 if bad_request.ByteSize() > room:
                     del bad_request.field_violations[-1]
@@ -104,5 +110,24 @@ def _pack(status: Status, detail: Message) -> None:
     status.details.append(packed)
 
 
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def _character_bytes(character: str) -> int:
+    return len(character.encode("utf-8", "replace"))
+
+
+def _encoded_bytes(character: str) -> int:
+    """Return how many bytes the character takes in the header `grpc-message`, which percent-encodes."""
+    return 1 if " " <= character <= "~" and character != "%" else 3 * _character_bytes(character)
+
+
+def _cut(text: str, limit_bytes: int, measure: Callable[[str], int] = _character_bytes) -> str:
+    """Cut the text to so many bytes, with a mark where something is missing. What can't be encoded becomes '?'."""
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) <= limit_bytes and sum(map(measure, text)) <= limit_bytes:
+        return text
+    used, kept = measure("…"), []
+    for character in text:
+        used += measure(character)
+        if used > limit_bytes:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"

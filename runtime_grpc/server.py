@@ -34,7 +34,13 @@ STREAM_IDLE_SECONDS = 300.0
 more for one message of 1 MiB."""
 STREAM_LOOK_SECONDS = 5.0
 READINESS_PERIOD_SECONDS = 5
-MAX_CONCURRENT_CALLS = 1000
+CALLS_PER_CONNECTION = 256
+"""Unary calls of one connection beyond it wait at the peer, by HTTP/2's own limit. (Not grpc's server-wide limit: that
+one refuses without a reason, and after a stream has been admitted.)"""
+HEALTH_WORKERS = 2
+REFLECTION_STREAMS = 8
+STOP_SECONDS = 5.0
+"""How long stopping waits for handlers that are in the middle of something once the grace is over."""
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 
@@ -107,23 +113,24 @@ class RunningServer:
         self._streams = ThreadPoolExecutor(options.max_streams, "stream")
         self._server = grpc.server(
             self._control,
-            maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
                 ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MIN_SECONDS * 1000),
+                ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
                 ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
-        router = _Router(services, errors, self._streams, options.max_streams, draining)
-        self._server.add_generic_rpc_handlers((router,))
-        self._names = [service.name for service in services]
+        self._router = _Router(services, errors, self._streams, options.max_streams, draining)
         self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._names += [health.SERVICE_NAME, REFLECTION_V1, REFLECTION_V1ALPHA]
-        _add_reflection(self._names, self._server)
+        self._names = [*(service.name for service in services), health.SERVICE_NAME, REFLECTION_V1, REFLECTION_V1ALPHA]
+        # Pools of their own: whoever asks for health, or reads descriptors, neither waits for calls nor holds them up.
+        reflected = _reflection(self._names)
+        readers = ThreadPoolExecutor(REFLECTION_STREAMS, "reflection")
+        reflection_router = _Router(reflected, errors, readers, REFLECTION_STREAMS, draining)
+        self._server.add_generic_rpc_handlers((self._router, _health_handlers(self._health), reflection_router))
         channelz.add_channelz_servicer(self._server)
         host = options.address.rpartition(":")[0]
         try:
@@ -131,7 +138,8 @@ class RunningServer:
         except RuntimeError:
             self._control.shutdown(wait=False)
             raise OSError(
-                f"can't listen on {options.address}: the port is taken, or the host is not this machine's"
+                f"can't listen on {options.address}: the port is taken (choose another, 0 takes any free one), or the "
+                "host is not this machine's"
             ) from None
         self.address = f"{host}:{port}"
         self._server.start()
@@ -143,6 +151,7 @@ class RunningServer:
         self._draining.set()
         self._health.enter_graceful_shutdown()
         self._server.stop(self._options.drain_seconds).wait()
+        self._router.await_streams(STOP_SECONDS)
         self._control.shutdown(wait=False, cancel_futures=True)
         self._streams.shutdown(wait=False, cancel_futures=True)
 
@@ -206,11 +215,21 @@ class _Router(grpc.GenericRpcHandler):
             )
         return grpc.unary_stream_rpc_method_handler(behavior, handler.request_deserializer, handler.response_serializer)
 
+    def await_streams(self, timeout_seconds: float) -> None:
+        """Wait until no stream's handler runs any more: they may be writing to what is about to be closed."""
+        deadline = time.monotonic() + timeout_seconds
+        for _ in range(self._max_streams):
+            if not self._free_streams.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                _log.warning("streams still run while the server stops")
+                return
+
     def _unary(self, method: str, behavior: Behavior) -> Behavior:
         def call(request: Message, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - the method's response
             started = time.monotonic()
             status: Status | None = None
             response = None
+            if not context.is_active():  # it waited for a worker longer than its caller did
+                context.abort(grpc.StatusCode.CANCELLED, "the caller has left")
             try:
                 response = behavior(request, context)
             except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
@@ -345,11 +364,31 @@ def _log_call(method: str, started: float, status: Status | None) -> None:
         _log.info("call refused", method=method, milliseconds=milliseconds, error=status.message)
 
 
-def _add_reflection(names: Sequence[str], server: grpc.Server) -> None:
+def _health_handlers(servicer: health.HealthServicer) -> grpc.GenericRpcHandler:
+    """Return the health service, its unary methods in a pool of their own."""
+    collected = _Collector()
+    add: Callable[[Any, Any], None] = health_pb2_grpc.add_HealthServicer_to_server
+    add(servicer, collected)
+    pool = ThreadPoolExecutor(HEALTH_WORKERS, "health")
+    handlers = {
+        name: handler if handler.unary_unary is None else _in_pool(handler, handler.unary_unary, pool)
+        for name, handler in collected.handlers.items()
+    }
+    return grpc.method_handlers_generic_handler(health.SERVICE_NAME, handlers)
+
+
+def _in_pool(
+    handler: grpc.RpcMethodHandler[Any, Any], behavior: Behavior, pool: ThreadPoolExecutor
+) -> grpc.RpcMethodHandler[Any, Any]:
+    def call(request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - whatever the method takes and gives
+        return behavior(request, context)
+
+    call.experimental_thread_pool = pool  # type: ignore[attr-defined]  # grpcio looks for it
+    return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+
+
+def _reflection(names: Sequence[str]) -> list[Service]:
+    """Return reflection as v1 and v1alpha: the same messages under two names; the library serves v1alpha alone."""
     servicer = reflection.ReflectionServicer(names)
     add: Callable[[Any, Any], None] = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
-    add(servicer, server)
-    # v1 has the messages of v1alpha under another service name; the library serves v1alpha alone.
-    collected = _Collector()
-    add(servicer, collected)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(REFLECTION_V1, collected.handlers),))
+    return [Service(name, add, servicer) for name in (REFLECTION_V1, REFLECTION_V1ALPHA)]

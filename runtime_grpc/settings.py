@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 
 class ServiceSettings(BaseSettings):
@@ -39,6 +40,13 @@ class ServiceSettings(BaseSettings):
     def _known_database(cls, url: str) -> str:
         if url and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("give sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE")
+        try:
+            query = make_url(url).query if url else {}
+        except (ArgumentError, ValueError):
+            # Without its words: they quote the password.
+            raise ValueError("it can't be read: percent-encode what is special in user and password") from None
+        if "password" in query:
+            raise ValueError("give the password before the host, where it is masked: USER:PASSWORD@HOST")
         return url
 
     @model_validator(mode="after")

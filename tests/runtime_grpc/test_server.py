@@ -1,0 +1,114 @@
+"""A server that nobody can stop by waiting on it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from song.v1 import study_service_pb2 as pb
+from song.v1.study_service_pb2_grpc import StudyServiceServicer, StudyServiceStub, add_StudyServiceServicer_to_server
+
+from runtime_grpc.errors import Entry, ErrorTable
+from runtime_grpc.server import (
+    CONTROL_WORKERS,
+    DrainingError,
+    RunningServer,
+    ServerOptions,
+    Service,
+    TooManyStreamsError,
+)
+
+
+class SlowStudies(StudyServiceServicer):
+    """Answers GetStudy when it is let go, and ListStudies at once."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def CreateStudy(self, request: pb.CreateStudyRequest, context: grpc.ServicerContext) -> pb.CreateStudyResponse:
+        raise NotImplementedError
+
+    def GetStudy(self, request: pb.GetStudyRequest, context: grpc.ServicerContext) -> pb.GetStudyResponse:
+        self.go.wait(30)
+        return pb.GetStudyResponse()
+
+    def ListStudies(self, request: pb.ListStudiesRequest, context: grpc.ServicerContext) -> pb.ListStudiesResponse:
+        return pb.ListStudiesResponse()
+
+
+@pytest.fixture
+def studies() -> SlowStudies:
+    return SlowStudies()
+
+
+@pytest.fixture
+def channel(studies: SlowStudies) -> Iterator[grpc.Channel]:
+    errors = ErrorTable(
+        "test",
+        {
+            TooManyStreamsError: Entry(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", 1.0),
+            DrainingError: Entry(grpc.StatusCode.UNAVAILABLE, "DRAINING", 0.0),
+        },
+        Entry(grpc.StatusCode.INTERNAL, "UNKNOWN_ERROR"),
+    )
+    service = Service("song.v1.StudyService", add_StudyServiceServicer_to_server, studies)
+    options = ServerOptions("127.0.0.1:0", 4 * 1024 * 1024, drain_seconds=0.1)
+    server = RunningServer(options, [service], errors, threading.Event(), lambda: None)
+    with grpc.insecure_channel(server.address) as channel:
+        yield channel
+    studies.go.set()
+    server.stop()
+
+
+def test_idle_reflection_streams_hold_up_no_call(channel: grpc.Channel) -> None:
+    release = threading.Event()
+
+    def silent() -> Iterator[reflection_pb2.ServerReflectionRequest]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        release.wait(30)
+
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    streams = [stub.ServerReflectionInfo(silent()) for _ in range(3 * CONTROL_WORKERS)]
+    try:
+        answered = [_first(stream) for stream in streams]
+        assert answered.count("RESOURCE_EXHAUSTED") == 3 * CONTROL_WORKERS - 8
+        StudyServiceStub(channel).ListStudies(pb.ListStudiesRequest(), timeout=10)
+    finally:
+        release.set()
+
+
+def _first(stream: Iterator[reflection_pb2.ServerReflectionResponse]) -> str:
+    try:
+        next(stream)
+    except grpc.RpcError as error:
+        return error.code().name if isinstance(error, grpc.Call) else str(error)
+    return "OK"
+
+
+def test_health_answers_while_every_worker_waits(channel: grpc.Channel, studies: SlowStudies) -> None:
+    stub = StudyServiceStub(channel)
+    waiting = [stub.GetStudy.future(pb.GetStudyRequest(), timeout=30) for _ in range(2 * CONTROL_WORKERS)]
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    answer = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    studies.go.set()
+    for call in waiting:
+        call.result()
+
+
+def test_calls_whose_callers_have_left_are_not_worked_on(channel: grpc.Channel, studies: SlowStudies) -> None:
+    stub = StudyServiceStub(channel)
+    blocking = [stub.GetStudy.future(pb.GetStudyRequest(), timeout=30) for _ in range(CONTROL_WORKERS)]
+    left = [stub.GetStudy.future(pb.GetStudyRequest(), timeout=0.2) for _ in range(CONTROL_WORKERS)]
+    for call in left:
+        assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    started = time.monotonic()
+    studies.go.set()
+    for call in blocking:
+        call.result()
+    stub.ListStudies(pb.ListStudiesRequest(), timeout=10)
+    assert time.monotonic() - started < 10
