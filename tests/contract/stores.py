@@ -62,7 +62,7 @@ class LocalUnderTest:
     def overwrite(self, key: str, content: bytes) -> None:
         (self._root / key).write_bytes(content)
 
-    def staging_count(self, key: str) -> int:  # noqa: ARG002 - every test has a folder of its own
+    def staging_count(self, key: str) -> int:
         return len(list((self._root / "upload").iterdir()))
 
     @contextmanager

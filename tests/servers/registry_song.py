@@ -56,7 +56,7 @@ class RegistrySong(FileServiceServicer):
         """Change the state of the file's analysis."""
         self.registered[object_id].analysis_state = AnalysisState.Value(f"ANALYSIS_STATE_{state}")
 
-    def ResolveObjects(self, request: ResolveObjectsRequest, context: grpc.ServicerContext) -> ResolveObjectsResponse:  # noqa: N802 - named by the contract
+    def ResolveObjects(self, request: ResolveObjectsRequest, context: grpc.ServicerContext) -> ResolveObjectsResponse:
         """Answer from what was registered."""
         self.calls += 1
         if ("authorization", f"Bearer {TOKEN}") not in tuple(context.invocation_metadata()):
@@ -65,7 +65,7 @@ class RegistrySong(FileServiceServicer):
         missing = [object_id for object_id in request.object_ids if object_id not in self.registered]
         return ResolveObjectsResponse(objects=known, missing_object_ids=missing)
 
-    def ListFiles(self, request: ListFilesRequest, context: grpc.ServicerContext) -> ListFilesResponse:  # noqa: N802 - named by the contract
+    def ListFiles(self, request: ListFilesRequest, context: grpc.ServicerContext) -> ListFilesResponse:
         """Score never asks."""
         raise NotImplementedError
 
