@@ -12,7 +12,7 @@ SongError
 ├── ObjectsMissingError · ObjectSizesMismatchError · ObjectChecksumsMismatchError           Score's other bytes
 ├── ScoreUnreachableError · ScoreTimedOutError · ScoreAnswerUnusableError                               Score
 ├── ScopeMissingError                                                                             not allowed
-├── AnalysisBusyError                                                                             retry
+├── AnalysisBusyError · ValidationUnfinishedError · ScoreBusyError                                retry
 └── FilesLostError                                                                           database damaged
 """
 
@@ -204,6 +204,20 @@ class ScopeMissingError(SongError):
 
 class AnalysisBusyError(SongError):
     """Others keep changing the analysis; retry."""
+
+
+class ValidationUnfinishedError(SongError):
+    """The server is too busy to say whether the payload keeps its schema; or its caller has left."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is too busy to check this payload in time: nothing changed, retry")
+
+
+class ScoreBusyError(SongError):
+    """Too many publishes wait for Score."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} publishes wait for Score's answer already: nothing changed, retry once it answers")
 
 
 class FilesLostError(SongError):

@@ -1,4 +1,4 @@
-"""Every limit of Song, with its unit. What is beyond one is refused, never cut."""
+"""Every limit of Song, with its unit. What is beyond one is refused, never cut; only violations are, to be sent."""
 
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
@@ -43,11 +43,21 @@ MAX_FILE_NAME_CHARS = 255  # what file systems take
 MAX_FILE_TYPE_CHARS = 255
 MAX_DATA_TYPE_CHARS = 255
 
+# The work of holding one payload against its schema. Seconds of the thread's processor, so that the verdict
+# depends on the payload and not on what else the server does.
+MAX_VALIDATION_SECONDS = 10.0
+MAX_PATTERN_SECONDS = 1.0  # of those, for all patterns
+VALIDATION_DEADLINE_SECONDS = 30.0  # of the clock: then the server is too busy to say
+MAX_FORMAT_CHARS = 8 * KIBIBYTE  # of a text that has a format
+MAX_IRI_CHARS = 2 * KIBIBYTE  # its checker takes half a millisecond a character
+
 # Violations.
 MAX_VIOLATIONS = 10_000
 MAX_VIOLATION_MESSAGE_CHARS = 500
+MAX_VIOLATION_POINTER_CHARS = 2_000
 
 # Score.
 SCORE_BATCH_OBJECTS = 500
 SCORE_DEADLINE_SECONDS = 45.0  # for all batches of one publish, which has 60 s in all
+SCORE_WAITERS = 6  # publishes that may wait for Score; other calls keep the rest of the server's threads
 PUBLISH_ATTEMPTS = 3  # when the analysis changed while Score was asked

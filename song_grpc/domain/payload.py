@@ -10,10 +10,15 @@ from song_grpc.domain.analysis import Donor, File, FileAccess, Sample, Specimen
 from song_grpc.domain.analysis_type import AnalysisType, EntityModel, not_found
 from song_grpc.domain.errors import ParameterError
 from song_grpc.domain.ids import entity_id, object_id
-from song_grpc.domain.limits import MAX_PAYLOAD_BYTES, MAX_TYPE_VERSION
-from song_grpc.domain.schema_tree import pointer
+from song_grpc.domain.limits import (
+    MAX_PATTERN_SECONDS,
+    MAX_PAYLOAD_BYTES,
+    MAX_TYPE_VERSION,
+    MAX_VIOLATION_MESSAGE_CHARS,
+)
 from song_grpc.domain.validation import Found, compile_base, compile_stored
-from song_grpc.domain.violations import Violation, Violations, collect
+from song_grpc.domain.violations import Violations, collect, violation
+from song_grpc.domain.work import PatternTimeoutError, TooMuchWorkError, Work
 
 _FILE_FIELDS = frozenset(
     {
@@ -91,9 +96,22 @@ def wanted_type(document: json_text.JsonObject) -> WantedType:
     return WantedType(name, int(version))
 
 
-def violations(document: json_text.JsonObject, analysis_type: AnalysisType) -> Violations:
-    """Hold a payload against the base, its type's schema and the type's options."""
-    return collect(_found(document, analysis_type), document)
+def violations(document: json_text.JsonObject, analysis_type: AnalysisType, work: Work) -> Violations:
+    """Hold a payload against the base, its type's schema and the type's options.
+
+    Where that takes too much work, this is the one violation. Raises ValidationUnfinishedError.
+    """
+    try:
+        return collect(_found(document, analysis_type, work), document)
+    except TooMuchWorkError:
+        text = "this payload takes too much work against its schema"
+        return Violations([violation((), "work", text, ())], 1)
+    except PatternTimeoutError as error:
+        own = compile_stored(analysis_type.schema_json, analysis_type.options.entity_model)
+        text = f"takes more than {MAX_PATTERN_SECONDS:g} s to be searched for the pattern {error.pattern}"
+        return Violations(
+            [violation((), "pattern", text[:MAX_VIOLATION_MESSAGE_CHARS], own.where_is(error.pattern) or ())], 1
+        )
 
 
 def read_submission(document: json_text.JsonObject, study_id: str, model: EntityModel) -> Submission:
@@ -114,11 +132,11 @@ def read_files(document: json_text.JsonObject, study_id: str, analysis_id: str) 
     return sorted(files, key=lambda file: file.file_name)
 
 
-def _found(document: json_text.JsonObject, analysis_type: AnalysisType) -> Iterator[Found]:
+def _found(document: json_text.JsonObject, analysis_type: AnalysisType, work: Work) -> Iterator[Found]:
     options = analysis_type.options
     own = compile_stored(analysis_type.schema_json, options.entity_model)
-    yield from compile_base(options.entity_model, type_defines_samples=own.defines_samples).violations(document)
-    yield from own.violations(document)
+    yield from compile_base(options.entity_model, type_defines_samples=own.defines_samples).violations(document, work)
+    yield from own.violations(document, work)
     files = document.get("files")
     if isinstance(files, list):
         yield from _file_violations(files, options.file_types)
@@ -131,7 +149,8 @@ def _file_violations(files: Sequence[object], permitted: Sequence[str]) -> Itera
             continue
         name, file_type = file.get("fileName"), file.get("fileType")
         if permitted and isinstance(file_type, str) and file_type not in permitted:
-            message = f"file type of {name} is not allowed, allowed are {', '.join(permitted)}"
+            shown = name if isinstance(name, str) else f"file {index}"  # anything but a name would be a value
+            message = f"file type of {shown} is not allowed, allowed are {', '.join(permitted)}"
             yield _at(("files", index, "fileType"), "fileTypes", message)
         if isinstance(name, str):
             if name in seen:
@@ -140,7 +159,7 @@ def _file_violations(files: Sequence[object], permitted: Sequence[str]) -> Itera
 
 
 def _at(path: tuple[str | int, ...], keyword: str, message: str) -> Found:
-    return path, Violation(pointer(path), keyword, message[:500], "")
+    return path, violation(path, keyword, message[:MAX_VIOLATION_MESSAGE_CHARS], ())
 
 
 def _is_integer(value: object) -> bool:

@@ -53,15 +53,15 @@ def is_multiple(number: int | Decimal, divisor: int | Decimal) -> bool:
 
 def are_unique(items: Any) -> bool:  # noqa: ANN401 - an array of JSON values
     """Say whether no two items are equal, in time proportional to their number."""
-    return len({_key(item) for item in items}) == len(items)
+    return len({comparable(item) for item in items}) == len(items)
 
 
-def _key(value: Any) -> object:  # noqa: ANN401 - any JSON value
+def comparable(value: Any) -> object:  # noqa: ANN401 - any JSON value
     """Return something hashable, equal for equal JSON values: 1 and 1.0 are, 1 and true are not."""
     if isinstance(value, dict):
-        return frozenset((name, _key(child)) for name, child in value.items())
+        return frozenset((name, comparable(child)) for name, child in value.items())
     if isinstance(value, list):
-        return tuple(_key(child) for child in value)
+        return tuple(comparable(child) for child in value)
     return (type(value), value) if isinstance(value, (bool, str)) else value
 
 

@@ -22,15 +22,37 @@ class FoundError(Protocol):
     validator_value: Any
     instance: Any
     message: str
-    relative_schema_path: Any
+    """Ours: for `required` the name of the missing property."""
+    cause: Any
+    """OfName where the instance is the name of a property."""
 
 
-def message_of(error: FoundError) -> str:
-    """Return the message, at most 500 characters."""
-    say = _MESSAGES.get(error.validator, _default)
-    text = say(error.validator_value, error)
-    if "propertyNames" in error.relative_schema_path and isinstance(error.instance, str):
-        text = f"the property name '{error.instance}' {text}"
+class OfName(Exception):  # noqa: N818 - never raised; the library's place for marks takes exceptions
+    """Marks an error as that of a property's name, found by `propertyNames`."""
+
+
+class Messages:
+    """Messages about one schema: its own values are written once."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, str] = {}
+
+    def of(self, error: FoundError) -> str:
+        """Return the message, at most 500 characters."""
+        if error.validator in _WRITTEN_VALUES:
+            # The schema's own values live as long as this object: an id stands for one of them.
+            key = id(error.validator_value)
+            if key not in self._values:
+                self._values[key] = _cut(_WRITTEN_VALUES[error.validator] + json_text.write(error.validator_value))
+            text = self._values[key]
+        else:
+            text = _MESSAGES.get(error.validator, _default)(error.validator_value, error)
+        if isinstance(error.cause, OfName):
+            text = f"the property name '{error.instance}' {text}"
+        return _cut(text)
+
+
+def _cut(text: str) -> str:
     limit = MAX_VIOLATION_MESSAGE_CHARS
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -45,20 +67,15 @@ def _type(value: Any, error: FoundError) -> str:  # noqa: ANN401 - a keyword's v
     return f"must be of type {wanted}, is {kind}"
 
 
-def _missing(value: Any, error: FoundError) -> str:  # noqa: ANN401 - a keyword's value
-    # The library says one missing property an error, quoted at the start of its message.
-    name = next((name for name in value if error.message.startswith(repr(name))), None)
-    return "a required property is missing" if name is None else f"required property '{name}' is missing"
+def _missing(_value: Any, error: FoundError) -> str:  # noqa: ANN401 - a keyword's value
+    return f"required property '{error.message}' is missing"
 
 
 def _undeclared(_value: Any, error: FoundError) -> str:  # noqa: ANN401 - a keyword's value
     return error.message
 
 
-def _short(value: object) -> str:
-    return json_text.write(value)
-
-
+_WRITTEN_VALUES: Mapping[Any, str] = {"enum": "must be one of ", "const": "must be "}
 _MESSAGES: Mapping[Any, Callable[[Any, FoundError], str]] = {
     "type": _type,
     "required": _missing,
@@ -67,8 +84,6 @@ _MESSAGES: Mapping[Any, Callable[[Any, FoundError], str]] = {
     "unevaluatedProperties": lambda _value, _error: "has properties that the schema does not declare",
     "dependencies": _undeclared,
     "dependentRequired": _undeclared,
-    "enum": lambda value, _error: f"must be one of {_short(value)}",
-    "const": lambda value, _error: f"must be {_short(value)}",
     "pattern": lambda value, _error: f"does not match the pattern {value}",
     "format": lambda value, _error: f"is not of the format '{value}'",
     "minimum": lambda value, _error: f"must be at least {value}",

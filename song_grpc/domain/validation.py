@@ -1,10 +1,10 @@
-"""JSON Schema validation: the one module that knows the library.
+"""JSON Schema validation: with `validation_keywords`, all that knows the library.
 
 A payload is held against two schemas: the base, and the type's as registered, so that the type's own
 references mean what they meant when it was written. Numbers are exact (`int`, `Decimal`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from decimal import Decimal
 from functools import lru_cache
@@ -12,17 +12,23 @@ from typing import Any
 
 from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError, best_match
-from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 from referencing import Registry
 
 from song_grpc.domain import base_schema, json_text, schema_keywords, schema_tree, type_schema
 from song_grpc.domain.analysis_type import EntityModel
 from song_grpc.domain.errors import MalformedSchemaError
-from song_grpc.domain.patterns import compile_pattern
-from song_grpc.domain.schema_messages import message_of
+from song_grpc.domain.schema_messages import Messages
 from song_grpc.domain.schema_tree import Path, pointer
-from song_grpc.domain.violations import Violation
+from song_grpc.domain.validation_keywords import (
+    KEYWORDS,
+    Companion,
+    additional_items,
+    counting,
+    unevaluated_properties,
+)
+from song_grpc.domain.violations import Violation, violation
+from song_grpc.domain.work import Work
 
 ASSERTED_FORMATS = frozenset(
     {
@@ -33,31 +39,47 @@ ASSERTED_FORMATS = frozenset(
 _COMPILED_TYPES = 32
 
 Found = tuple[Path, Violation]
-_Evolved = Any  # the library's validator, evolved to a subschema
 
 
 class CompiledSchema:
     """A schema ready to validate with."""
 
-    def __init__(self, validator: Validator, schema: base_schema.Schema, *, defines_samples: bool) -> None:
-        self._validator, self._schema = validator, schema
+    def __init__(self, kind: Any, schema: base_schema.Schema, formats: FormatChecker, *, defines_samples: bool) -> None:  # noqa: ANN401 - a class of the library, made by it
+        self._schema, self._formats = schema, formats
+        self._enumerations: dict[int, frozenset[object]] = {}
+        self._messages = Messages()
+        self._validator = kind(schema, registry=Registry(), format_checker=Companion(formats, None))
         self.defines_samples = defines_samples
 
-    def violations(self, document: Any) -> Iterator[Found]:  # noqa: ANN401 - any JSON value
-        """Yield every violation with its path."""
+    def violations(self, document: Any, work: Work) -> Iterator[Found]:  # noqa: ANN401 - any JSON value
+        """Yield every violation with its path.
+
+        Raises TooMuchWorkError, PatternTimeoutError, ValidationUnfinishedError.
+        """
+        validator = self._validator.evolve(format_checker=Companion(self._formats, work, self._enumerations))
         try:
-            for error in self._validator.iter_errors(document):
+            for error in validator.iter_errors(document):
                 path = tuple(error.absolute_path)
-                where = pointer(_keyword_path(self._schema, error))
+                where = _keyword_path(self._schema, error)
                 keyword = error.validator if isinstance(error.validator, str) else "false"
-                yield path, Violation(pointer(path), keyword, message_of(error), where)
+                yield path, violation(path, keyword, self._messages.of(error), where)
         except RecursionError:
-            yield (), Violation("", "$ref", "is nested too deeply for its schema", "")
+            yield (), violation((), "$ref", "is nested too deeply for its schema", ())
+
+    def where_is(self, pattern: str) -> Path | None:
+        """Return where the schema has a pattern, None where it has not."""
+        for path, part in schema_tree.walk(self._schema):
+            if part.get("pattern") == pattern:
+                return (*path, "pattern")
+            named = part.get("patternProperties")
+            if isinstance(named, dict) and pattern in named:
+                return (*path, "patternProperties", pattern)
+        return None
 
 
 def check_formats() -> None:
     """Raise RuntimeError unless a checker is installed for every format that is asserted."""
-    missing = ASSERTED_FORMATS - set(Draft7Validator.FORMAT_CHECKER.checkers)
+    missing = {name for checker in _FORMATS.values() for name in ASSERTED_FORMATS - set(checker.checkers)}
     if missing:
         raise RuntimeError(
             f"no checker for the JSON Schema formats {', '.join(sorted(missing))}: install jsonschema[format-nongpl]"
@@ -68,8 +90,9 @@ def check_formats() -> None:
 def compile_base(model: EntityModel, *, type_defines_samples: bool) -> CompiledSchema:
     """Compile the base schema."""
     schema = base_schema.base_schema(model, type_defines_samples=type_defines_samples)
-    validator = _DRAFT_07(_plain(schema), registry=Registry(), format_checker=_FORMATS["draft-07"])
-    return CompiledSchema(validator, schema, defines_samples="samples" in schema["properties"])
+    return CompiledSchema(
+        _DRAFT_07, _plain(schema), _FORMATS["draft-07"], defines_samples="samples" in schema["properties"]
+    )
 
 
 @lru_cache(maxsize=_COMPILED_TYPES)
@@ -86,11 +109,10 @@ def compile_type(schema: base_schema.Schema, model: EntityModel) -> CompiledSche
     meta = Draft202012Validator if dialect == "2020-12" else Draft7Validator
     broken = best_match(meta(meta.META_SCHEMA).iter_errors(numbers_plain))
     if broken is not None:
-        raise MalformedSchemaError(pointer(tuple(broken.absolute_path)), message_of(broken))
+        raise MalformedSchemaError(pointer(tuple(broken.absolute_path)), Messages().of(broken))
     kind = _DRAFT_2020_12 if dialect == "2020-12" else _DRAFT_07
     whole = _with_base(_plain(numbers_plain), model)
-    validator = kind(whole, registry=Registry(), format_checker=_FORMATS[dialect])
-    return CompiledSchema(validator, whole, defines_samples=type_schema.defines_samples(schema))
+    return CompiledSchema(kind, whole, _FORMATS[dialect], defines_samples=type_schema.defines_samples(schema))
 
 
 def _plain(schema: base_schema.Schema) -> base_schema.Schema:
@@ -139,94 +161,27 @@ def _keyword_path(schema: object, error: ValidationError) -> Path:
     return path
 
 
-def _pattern(validator: _Evolved, pattern: str, instance: object, _schema: object) -> Iterator[ValidationError]:
-    if validator.is_type(instance, "string") and compile_pattern(pattern).search(instance) is None:  # type: ignore[call-overload] # is_type has shown it to be a string
-        yield ValidationError("pattern")
-
-
-def _pattern_properties(
-    validator: _Evolved, patterns: Mapping[str, Any], instance: object, _schema: object
-) -> Iterator[ValidationError]:
-    if isinstance(instance, dict):
-        for pattern, subschema in patterns.items():
-            for name, value in instance.items():
-                if compile_pattern(pattern).search(name):
-                    yield from validator.descend(value, subschema, path=name, schema_path=pattern)
-
-
-def _additional_properties(
-    validator: _Evolved, allowed: object, instance: object, schema: Mapping[str, Any]
-) -> Iterator[ValidationError]:
-    if not isinstance(instance, dict):
-        return
-    patterns = [compile_pattern(pattern) for pattern in schema.get("patternProperties", {})]
-    declared = schema.get("properties", {})
-    extras = [name for name in instance if name not in declared and not any(find.search(name) for find in patterns)]
-    if isinstance(allowed, dict):
-        for name in extras:
-            yield from validator.descend(instance[name], allowed, path=name)
-    elif allowed is False and extras:
-        yield ValidationError(f"undeclared properties: {', '.join(sorted(extras))}")
-
-
-def _additional_items(
-    validator: _Evolved, allowed: object, instance: object, schema: Mapping[str, Any]
-) -> Iterator[ValidationError]:
-    items = schema.get("items")
-    # Anything but a list of schemas speaks of every item; the library stumbles over booleans.
-    if not isinstance(instance, list) or not isinstance(items, list) or len(instance) <= len(items):
-        return
-    if isinstance(allowed, dict):
-        for index in range(len(items), len(instance)):
-            yield from validator.descend(instance[index], allowed, path=index)
-    elif allowed is False:
-        yield ValidationError("additionalItems")
-
-
-def _multiple_of(validator: _Evolved, divisor: Any, instance: Any, _schema: object) -> Iterator[ValidationError]:  # noqa: ANN401 - numbers of JSON
-    if validator.is_type(instance, "number") and not schema_keywords.is_multiple(instance, divisor):
-        yield ValidationError("multipleOf")
-
-
-def _unique_items(validator: _Evolved, unique: object, instance: object, _schema: object) -> Iterator[ValidationError]:
-    if unique is True and validator.is_type(instance, "array") and not schema_keywords.are_unique(instance):
-        yield ValidationError("uniqueItems")
-
-
-def _format(validator: _Evolved, name: object, instance: object, _schema: object) -> Iterator[ValidationError]:
-    if validator.format_checker is None or not isinstance(name, str):
-        return
-    try:
-        conforms = validator.format_checker.conforms(instance, name)
-    except Exception:  # noqa: BLE001 - a text its checker can't even read is not of that format
-        conforms = False
-    if not conforms:
-        yield ValidationError("format")
-
-
 def _is_integer(_checker: object, instance: object) -> bool:
     if isinstance(instance, Decimal):
         return instance == instance.to_integral_value()
     return isinstance(instance, int) and not isinstance(instance, bool)
 
 
-_KEYWORDS: Mapping[str, Callable[..., Iterator[ValidationError]]] = {
-    "pattern": _pattern,
-    "patternProperties": _pattern_properties,
-    "additionalProperties": _additional_properties,
-    "multipleOf": _multiple_of,
-    "uniqueItems": _unique_items,
-    "format": _format,
-}
 _FORMATS: Mapping[str, FormatChecker] = {
     "draft-07": Draft7Validator.FORMAT_CHECKER,
     "2020-12": Draft202012Validator.FORMAT_CHECKER,
 }
-_DRAFT_07 = extend(  # type: ignore[no-untyped-call] # its stub lacks types
-    Draft7Validator,
-    {**_KEYWORDS, "additionalItems": _additional_items},
-    type_checker=Draft7Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+_DRAFT_07 = counting(
+    extend(  # type: ignore[no-untyped-call] # its stub lacks types
+        Draft7Validator,
+        {**KEYWORDS, "additionalItems": additional_items},
+        type_checker=Draft7Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+    )
 )
-_DRAFT_2020_12 = extend(  # type: ignore[no-untyped-call] # its stub lacks types
-    Draft202012Validator, _KEYWORDS, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+_DRAFT_2020_12 = counting(
+    extend(  # type: ignore[no-untyped-call] # its stub lacks types
+        Draft202012Validator,
+        {**KEYWORDS, "unevaluatedProperties": unevaluated_properties},
+        type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+    )
 )

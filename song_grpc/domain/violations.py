@@ -6,7 +6,8 @@ from itertools import islice
 from typing import Any
 
 from song_grpc.domain.errors import SchemaViolationError
-from song_grpc.domain.limits import MAX_VIOLATIONS
+from song_grpc.domain.limits import MAX_VIOLATION_POINTER_CHARS, MAX_VIOLATIONS
+from song_grpc.domain.schema_tree import Path, pointer
 
 SENT_WITH_ERROR = 20
 
@@ -40,11 +41,38 @@ def refuse(name: str, violations: Violations) -> SchemaViolationError:
     return SchemaViolationError(f"{name} breaks its schema in {violations.total} {places}", shown, violations.total)
 
 
+def violation(path: Path, keyword: str, message: str, schema_path: Path) -> Violation:
+    """Return a violation, with its pointers cut to what can be sent."""
+    return Violation(_cut(pointer(path)), keyword, message, _cut(pointer(schema_path)))
+
+
+def _cut(text: str) -> str:
+    limit = MAX_VIOLATION_POINTER_CHARS
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def collect(found: Iterable[tuple[tuple[Any, ...], Violation]], document: object) -> Violations:
-    """Sort violations, given with their paths, by the order of the document; the order given breaks ties."""
+    """Sort violations, given with their paths, by the order of the document; the order given breaks ties.
+
+    Never more than twice the violations that are kept are held at once.
+    """
     order = _DocumentOrder()
-    ranked = sorted(((order.rank(document, path), violation) for path, violation in found), key=lambda pair: pair[0])
-    return Violations([violation for _, violation in ranked[:MAX_VIOLATIONS]], len(ranked))
+    ranked: list[tuple[tuple[int, ...], Violation]] = []
+    last: tuple[int, ...] | None = None  # beyond this one, no violation is kept
+    total = 0
+    for path, one in found:
+        total += 1
+        rank = order.rank(document, path)
+        if last is None or rank < last:
+            ranked.append((rank, one))
+        if len(ranked) >= 2 * MAX_VIOLATIONS:
+            ranked = sorted(ranked, key=_rank)[:MAX_VIOLATIONS]
+            last = ranked[-1][0]
+    return Violations([one for _, one in sorted(ranked, key=_rank)[:MAX_VIOLATIONS]], total)
+
+
+def _rank(pair: tuple[tuple[int, ...], Violation]) -> tuple[int, ...]:
+    return pair[0]
 
 
 class _DocumentOrder:

@@ -10,8 +10,8 @@ from score.v1.object_service_pb2_grpc import ObjectServiceStub
 from score.v1.stored_object_pb2 import VERIFICATION_VERIFIED
 
 from runtime_grpc.channel import CallMetadata, open_channel, service_credentials
-from song_grpc.domain.errors import ScoreAnswerUnusableError, ScoreTimedOutError, ScoreUnreachableError
-from song_grpc.domain.limits import SCORE_BATCH_OBJECTS, SCORE_DEADLINE_SECONDS
+from song_grpc.domain.errors import ScoreAnswerUnusableError, ScoreBusyError, ScoreTimedOutError, ScoreUnreachableError
+from song_grpc.domain.limits import SCORE_BATCH_OBJECTS, SCORE_DEADLINE_SECONDS, SCORE_WAITERS
 from song_grpc.domain.publishing import StoredObject
 
 
@@ -22,6 +22,7 @@ class ScoreGateway:
         self._address = address
         self._metadata: CallMetadata = service_credentials(service_token)
         self._lock = threading.Lock()
+        self._waiters = threading.BoundedSemaphore(SCORE_WAITERS)
         self._channel: grpc.Channel | None = None
 
     def move_to(self, address: str) -> None:
@@ -36,7 +37,16 @@ class ScoreGateway:
             self._close()
 
     def find(self, object_ids: Sequence[str]) -> Mapping[str, StoredObject]:
-        """Return the objects that Score holds; see the port."""
+        """Return the objects that Score holds; see the port. Raises ScoreBusyError too."""
+        # A Score that hangs would else take every thread of the server, one publish at a time.
+        if not self._waiters.acquire(blocking=False):
+            raise ScoreBusyError(SCORE_WAITERS)
+        try:
+            return self._find(object_ids)
+        finally:
+            self._waiters.release()
+
+    def _find(self, object_ids: Sequence[str]) -> Mapping[str, StoredObject]:
         deadline = time.monotonic() + SCORE_DEADLINE_SECONDS
         found: dict[str, StoredObject] = {}
         for start in range(0, len(object_ids), SCORE_BATCH_OBJECTS):

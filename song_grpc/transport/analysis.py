@@ -36,7 +36,7 @@ class AnalysisServicer(analysis_service_pb2_grpc.AnalysisServiceServicer):
     ) -> analysis_service_pb2.SubmitAnalysisResponse:
         """Submit an analysis."""
         principal = self._callers.principal_of(context)
-        submitted = Submitted(request.study_id, request.payload_json, request.allow_duplicates)
+        submitted = Submitted(request.study_id, request.payload_json, request.allow_duplicates, context.is_active)
         analysis_id = submit.submit(self._environment, principal, submitted, request.request_id)
         return analysis_service_pb2.SubmitAnalysisResponse(analysis_id=analysis_id)
 
@@ -45,7 +45,7 @@ class AnalysisServicer(analysis_service_pb2_grpc.AnalysisServiceServicer):
     ) -> analysis_service_pb2.ValidateAnalysisResponse:
         """Check a payload."""
         principal = self._callers.principal_of(context)
-        submitted = Submitted(request.study_id, request.payload_json, request.allow_duplicates)
+        submitted = Submitted(request.study_id, request.payload_json, request.allow_duplicates, context.is_active)
         found = submit.validate(self._environment, principal, submitted)
         return analysis_service_pb2.ValidateAnalysisResponse(
             violations=_fitting(found.first), violation_total=found.total

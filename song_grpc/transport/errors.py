@@ -46,6 +46,8 @@ ERRORS = ErrorTable(
         errors.RequestIdReusedError: Entry(StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
         errors.ScopeMissingError: Entry(StatusCode.PERMISSION_DENIED, "SCOPE_MISSING"),
         errors.AnalysisBusyError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
+        errors.ValidationUnfinishedError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
+        errors.ScoreBusyError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
         TokenInvalidError: Entry(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"),
         DatabaseUnavailableError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
         DrainingError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),

@@ -1,6 +1,7 @@
 """Submit an analysis, or only check it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from song_grpc.database import analyses, analysis_types, entities, files, locks, outbox, requests, studies
 from song_grpc.database.engine import Database
@@ -19,6 +20,7 @@ from song_grpc.domain.payload import Submission, WantedType
 from song_grpc.domain.requests import request_key
 from song_grpc.domain.states import EventAction
 from song_grpc.domain.violations import Violations
+from song_grpc.domain.work import Work
 from song_grpc.use_cases.environment import Environment
 
 
@@ -29,6 +31,8 @@ class Submitted:
     study_id: str
     payload_json: str
     allow_duplicates: bool
+    is_wanted: Callable[[], bool] = field(default=lambda: True, compare=False)
+    """Says whether the caller still waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ def _check(environment: Environment, submitted: Submitted) -> _Checked:
     _check_study(environment.database, submitted.study_id)
     document = payload.read(submitted.payload_json)
     analysis_type = _resolve_type(environment, payload.wanted_type(document))
-    return _Checked(document, analysis_type, payload.violations(document, analysis_type))
+    return _Checked(document, analysis_type, payload.violations(document, analysis_type, Work(submitted.is_wanted)))
 
 
 def _check_study(database: Database, study_id: str) -> None:

@@ -1,6 +1,8 @@
 """Publish, unpublish, suppress: states, history and events, on every database."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from decimal import Decimal
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import grpc
 import pytest
 import simplejson
 from score.v1 import stored_object_pb2
-from song.v1 import analysis_pb2
+from song.v1 import analysis_pb2, study_service_pb2
 
+from song_grpc.domain.limits import SCORE_WAITERS
 from tests.song_grpc.world import SERVICE_TOKEN, World, file, in_parallel, payload, refusal, running, sample
 
 STATE = analysis_pb2.AnalysisState
@@ -267,3 +270,22 @@ def test_with_enforce_latest_off_older_versions_are_submitted_and_published(fold
         analysis_id = world.submit(study_id, payload(study_id, analysisType={"name": name, "version": 1.0}))
         world.score.hold(world.get(study_id, analysis_id))
         assert world.publish(study_id, analysis_id).changed
+
+
+def test_a_score_that_hangs_leaves_song_able_to_answer(world: World, study_id: str) -> None:
+    answering = threading.Event()
+    world.score.before_answer = lambda: answering.wait(30)
+    analysis_id = world.submit(study_id, payload(study_id))
+    world.score.hold(world.get(study_id, analysis_id))
+    with ThreadPoolExecutor(SCORE_WAITERS + 10) as pool:
+        calls = [pool.submit(world.publish, study_id, analysis_id) for _ in range(SCORE_WAITERS + 10)]
+        try:
+            refused = [call for _, call in zip(range(10), as_completed(calls, timeout=20), strict=False)]
+            for call in refused:
+                said = refusal(call.result)
+                assert (said.code, said.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE")
+                assert "retry once it answers" in said.message
+            world.studies.GetStudy(study_service_pb2.GetStudyRequest(study_id=study_id), timeout=5)
+        finally:
+            answering.set()
+    assert all(call.result().state == PUBLISHED for call in calls if call not in refused)

@@ -77,7 +77,7 @@ class FakeScore(object_service_pb2_grpc.ObjectServiceServicer):
     batches: list[int] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
 
-    def BatchGetObjects(  # noqa: N802 - the contract's name
+    def BatchGetObjects(
         self, request: object_service_pb2.BatchGetObjectsRequest, context: grpc.ServicerContext
     ) -> object_service_pb2.BatchGetObjectsResponse:
         assert request.allow_unpublished
@@ -92,7 +92,7 @@ class FakeScore(object_service_pb2_grpc.ObjectServiceServicer):
                 response.missing_object_ids.append(object_id)
         return response
 
-    def GetObject(  # noqa: N802 - the contract's name
+    def GetObject(
         self, request: object_service_pb2.GetObjectRequest, context: grpc.ServicerContext
     ) -> object_service_pb2.GetObjectResponse:
         raise NotImplementedError("Song asks for batches only")

@@ -11,6 +11,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from song_grpc.domain import payload, schema_keywords, type_schema, validation
 from song_grpc.domain.analysis_type import AnalysisType, EntityModel, TypeOptions
 from song_grpc.domain.json_text import read_object, write
+from song_grpc.domain.work import Work
 from tests.song_grpc import world
 
 TREE, NONE = EntityModel.DONOR_SPECIMEN_SAMPLE, EntityModel.NONE
@@ -23,7 +24,7 @@ def broken(schema: dict[str, Any], document: object, model: EntityModel = NONE) 
     exact = simplejson.loads(simplejson.dumps(schema), use_decimal=True)
     assert type_schema.check_rules(exact, model) == []
     text = document if isinstance(document, str) else simplejson.dumps(document)
-    found = validation.compile_type(exact, model).violations(read_object(text, "document"))
+    found = validation.compile_type(exact, model).violations(read_object(text, "document"), Work())
     return [(violation.pointer, violation.keyword) for _, violation in found]
 
 
@@ -88,7 +89,7 @@ def test_the_rendered_schema_has_the_verdict_of_the_submission(rule: Any, docume
     schema["properties"]["y"] = {"$ref": "#/definitions/d"}
     sent = world.payload("S", x=document, y=document)
     stored = AnalysisType("t", 1, TypeOptions(), write(schema), None)  # type: ignore[arg-type] # its time is of no matter
-    ours = payload.violations(read_object(simplejson.dumps(sent), "payload"), stored)
+    ours = payload.violations(read_object(simplejson.dumps(sent), "payload"), stored, Work())
     rendered = type_schema.render(schema, TREE)
     assert (ours.total == 0) == Draft7Validator(rendered).is_valid(sent)
 
@@ -226,7 +227,7 @@ def test_rendered_definitions_are_kept_apart_from_the_base() -> None:
 
 def test_schema_pointers_lead_to_the_keyword() -> None:
     schema = with_x({"items": {"$ref": "#/definitions/d"}}, definitions={"d": {"allOf": [{"minimum": 1}]}})
-    ((_, violation),) = validation.compile_type(schema, NONE).violations({"x": [0]})
+    ((_, violation),) = validation.compile_type(schema, NONE).violations({"x": [0]}, Work())
     assert violation.schema_pointer == "/definitions/d/allOf/0/minimum"
     assert violation.message == "must be at least 1"
 
