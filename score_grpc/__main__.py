@@ -78,8 +78,7 @@ class Score:
         self.environment = environment = Environment(
             ledger=ledger,
             store=store,
-            registry=self._song,
-            cached_registry=CachedRegistry(self._song),
+            registry=CachedRegistry(self._song),
             claims=Claims(),
             hashing=Hashing(ledger, store, draining),
             draining=draining,

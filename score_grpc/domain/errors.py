@@ -108,7 +108,7 @@ class FieldInvalidError(ScoreError):
 
 
 class PageTokenInvalidError(ScoreError):
-    """The page token is not one of this method's."""
+    """The text is not a page token."""
 
 
 class ScopeMissingError(ScoreError):

@@ -30,7 +30,6 @@ BATCH_OBJECTS_MAX: Final = 500
 
 SONG_CACHE_SECONDS: Final = 30.0
 """How long Song's word about a file is taken as news by reads."""
-SONG_CACHE_MISSING_SECONDS: Final = 5.0
 SONG_CACHE_ENTRIES: Final = 10_000
 SONG_DEADLINE_SECONDS: Final = 5.0
 DECISION_GRACE_SECONDS: Final = 300.0

@@ -1,4 +1,4 @@
-"""Song as Score sees it: a registry of files. The port, and a cache in front of any adapter."""
+"""Song as Score sees it: a registry of files. The port, and the cache that every use case asks."""
 
 import threading
 import time
@@ -11,38 +11,42 @@ from score_grpc.domain.registrations import Registration
 
 
 class Registry(Protocol):
-    """Tells what is registered."""
+    """Tells what is registered now."""
 
-    def resolve(self, object_ids: Sequence[str], *, fresh: bool = False) -> Mapping[str, Registration]:
+    def resolve(self, object_ids: Sequence[str]) -> Mapping[str, Registration]:
         """Return what is registered under each of these ids; unknown ones are left out.
 
-        `fresh` allows no answer from memory. Raises SongUnavailableError.
+        Raises SongUnavailableError.
         """
 
 
 class CachedRegistry:
-    """Answers from memory while the answer is young: for reads, never for starting or completing an upload."""
+    """Answers from memory while the answer is young. What is unknown is not remembered."""
 
     def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry, self._clock = registry, clock
         self._lock = threading.Lock()
-        self._answers: OrderedDict[str, tuple[float, Registration | None]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[float, Registration]] = OrderedDict()
+        """Until when each answer holds, oldest answer first."""
 
     def resolve(self, object_ids: Sequence[str], *, fresh: bool = False) -> Mapping[str, Registration]:
-        """As Registry.resolve, with answers up to SONG_CACHE_SECONDS old."""
+        """As Registry.resolve, with answers up to SONG_CACHE_SECONDS old unless they must be `fresh`."""
         now = self._clock()
-        with self._lock:
-            known = {} if fresh else {wanted: self._answers[wanted] for wanted in object_ids if wanted in self._answers}
-        young = {wanted: found for wanted, (until, found) in known.items() if until > now}
-        if asked := [wanted for wanted in object_ids if wanted not in young]:
-            answer = self._registry.resolve(asked, fresh=fresh)
+        known: dict[str, Registration] = {}
+        if not fresh:
+            with self._lock:
+                for wanted in object_ids:
+                    until, registration = self._answers.get(wanted, (now, None))
+                    if registration is not None and until > now:
+                        known[wanted] = registration
+        if asked := [wanted for wanted in object_ids if wanted not in known]:
+            found = self._registry.resolve(asked)
+            known |= found
             with self._lock:
                 for wanted in asked:
-                    found = answer.get(wanted)
-                    age = limits.SONG_CACHE_MISSING_SECONDS if found is None else limits.SONG_CACHE_SECONDS
-                    self._answers[wanted] = (now + age, found)
-                    self._answers.move_to_end(wanted)
-                    young[wanted] = found
+                    self._answers.pop(wanted, None)
+                    if wanted in found:
+                        self._answers[wanted] = (now + limits.SONG_CACHE_SECONDS, found[wanted])
                 while len(self._answers) > limits.SONG_CACHE_ENTRIES:
                     self._answers.popitem(last=False)
-        return {wanted: found for wanted, found in young.items() if found is not None}
+        return known

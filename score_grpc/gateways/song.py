@@ -32,9 +32,8 @@ class SongRegistry:
         self._files = FileServiceStub(self._channel)
         self._credentials = service_credentials(token)
 
-    def resolve(self, object_ids: Sequence[str], *, fresh: bool = True) -> Mapping[str, Registration]:
-        """As Registry.resolve; every answer is fresh."""
-        del fresh
+    def resolve(self, object_ids: Sequence[str]) -> Mapping[str, Registration]:
+        """As Registry.resolve."""
         found: dict[str, Registration] = {}
         for start in range(0, len(object_ids), IDS_PER_CALL):
             request = ResolveObjectsRequest(object_ids=object_ids[start : start + IDS_PER_CALL])

@@ -13,7 +13,7 @@ from score_grpc.domain import limits
 from score_grpc.domain.errors import DrainingError, FieldInvalidError
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.messages import object_message
-from score_grpc.transport.pages import page_limit, page_start
+from score_grpc.transport.pages import page_limit, page_of, page_start
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.read import ReadSession, read_action
 
@@ -54,14 +54,15 @@ class DownloadServicer(DownloadServiceServicer):
         limit = page_limit(request.page_size, limits.PAGE_PARTS_MAX)
         after = page_start(request.page_token)
         session = self._session(context, request)
-        parts, plan = session.parts(after, limit), session.stored.plan
+        parts, next_page_token = page_of(session.parts(after, limit + 1), limit)
+        plan = session.stored.plan
         return pb.GetChunkManifestResponse(
             stored_object=object_message(session.stored),
             parts=[
                 pb.ObjectPart(offset=plan.offset(part.part_number), size_bytes=part.size_bytes, xxh3_128=part.xxh3_128)
                 for part in parts
             ],
-            next_page_token=str(parts[-1].part_number) if len(parts) == limit else "",
+            next_page_token=next_page_token,
         )
 
     def _session(

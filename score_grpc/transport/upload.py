@@ -14,7 +14,7 @@ from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import UploadPart
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.messages import object_message, part_message, upload_message
-from score_grpc.transport.pages import page_limit, page_start
+from score_grpc.transport.pages import page_limit, page_of, page_start
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.manage import abort_upload, get_upload
@@ -80,12 +80,13 @@ class UploadServicer(UploadServiceServicer):
         """Return an upload and a page of its parts."""
         limit = page_limit(request.page_size, limits.PAGE_PARTS_DEFAULT)
         after = page_start(request.page_token)
-        upload, parts = get_upload(self.environment, self.callers.of(context), request.upload_id, after, limit)
+        upload, parts = get_upload(self.environment, self.callers.of(context), request.upload_id, after, limit + 1)
         upload, stored = self.completions.state_of(upload)
+        page, next_page_token = page_of(parts, limit)
         return pb.GetUploadResponse(
             upload=upload_message(upload),
-            parts=map(part_message, parts),
-            next_page_token=str(parts[-1].part_number) if len(parts) == limit else "",
+            parts=map(part_message, page),
+            next_page_token=next_page_token,
             stored_object=None if stored is None else object_message(stored),
         )
 

@@ -52,7 +52,7 @@ class Completions:
         ObjectNotRegisteredError, DrainingError.
         """
         upload = self._ledger.upload(upload_id)
-        registration = registration_of(self._environment.registry, upload.object_id)
+        registration = registration_of(self._environment.registry, upload.object_id, fresh=True)
         permit(principal, Action.MANAGE_UPLOAD, registration)
         if upload.state is UploadState.ABORTED:
             require_open(upload)

@@ -128,7 +128,7 @@ class CompletionJob:
     def _registration(self) -> Registration:
         """Return Song's word of now. Raises what leads back to OPEN; aborts the upload of a suppressed analysis."""
         upload = self._upload
-        registration = registration_of(self._registry, upload.object_id)
+        registration = registration_of(self._registry, upload.object_id, fresh=True)
         if registration.analysis_state is AnalysisState.SUPPRESSED:
             self._ledger.abort(upload.upload_id)
             self._hashing.forget(upload.upload_id)
@@ -142,7 +142,7 @@ class CompletionJob:
         if registration.size_bytes != upload.size_bytes:
             raise SizeNotRegisteredError(
                 f"{upload.file_name}: {registration.size_bytes} bytes are registered in Song now, this upload has "
-                f"{upload.size_bytes}: abort it, or correct the registration"
+                f"{upload.size_bytes}: abort it and start another one"
             )
         return registration
 
@@ -236,7 +236,7 @@ def _require_md5(upload: Upload, md5: str, registration: Registration) -> None:
     if md5 != registration.md5:
         raise ObjectDigestMismatchError(
             f"{upload.file_name}: the uploaded bytes have MD5 {md5}, {registration.md5} is registered in Song. Every "
-            "part is kept: send those that differ from the registered file again, or correct the registration",
+            "part is kept: send those that differ from the registered file again",
             computed_md5=md5,
             registered_md5=registration.md5,
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from score_grpc.database.ledger import Ledger
 from score_grpc.gateways.objects.port import ObjectStore
-from score_grpc.gateways.registry import Registry
+from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.use_cases.claims import Claims
 from score_grpc.use_cases.hashing import Hashing
 
@@ -16,10 +16,8 @@ class Environment:
 
     ledger: Ledger
     store: ObjectStore
-    registry: Registry
-    """Song's word of now: for what starts or completes an upload."""
-    cached_registry: Registry
-    """Song's word of the last half minute: for what only looks, reads or goes on."""
+    registry: CachedRegistry
+    """Song's word: of the last half minute for what only looks, reads or goes on; `fresh` for what starts or completes."""
     claims: Claims
     hashing: Hashing
     draining: threading.Event

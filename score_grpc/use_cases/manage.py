@@ -17,7 +17,7 @@ def get_upload(
     Raises UploadNotFoundError, ScopeMissingError, SongUnavailableError.
     """
     upload = environment.ledger.upload(upload_id)
-    permit_object(environment.cached_registry, principal, Action.MANAGE_UPLOAD, upload.object_id)
+    permit_object(environment.registry, principal, Action.MANAGE_UPLOAD, upload.object_id)
     return upload, environment.ledger.parts(upload_id, after_part, limit)
 
 
@@ -27,7 +27,7 @@ def abort_upload(environment: Environment, principal: Principal, upload_id: str)
     Raises UploadNotFoundError, UploadNotOpenError, ScopeMissingError, SongUnavailableError, StoreUnavailableError.
     """
     known = environment.ledger.upload(upload_id)
-    permit_object(environment.cached_registry, principal, Action.MANAGE_UPLOAD, known.object_id)
+    permit_object(environment.registry, principal, Action.MANAGE_UPLOAD, known.object_id)
     aborted = environment.ledger.abort(upload_id)
     environment.claims.drop_all(upload_id)
     environment.hashing.forget(upload_id)

@@ -13,12 +13,12 @@ from score_grpc.domain.errors import (
     SongUnavailableError,
 )
 from score_grpc.domain.registrations import Registration
-from score_grpc.gateways.registry import Registry
+from score_grpc.gateways.registry import CachedRegistry
 
 REFUSALS = (ObjectNotRegisteredError, ScopeMissingError, AnalysisNotPublishedError, AnalysisNotUnpublishedError)
 
 
-def registration_of(registry: Registry, object_id: str, *, fresh: bool = False) -> Registration:
+def registration_of(registry: CachedRegistry, object_id: str, *, fresh: bool = False) -> Registration:
     """Return what is registered. Raises ObjectNotRegisteredError, SongUnavailableError."""
     registration = registry.resolve([object_id], fresh=fresh).get(object_id)
     if registration is None:
@@ -39,7 +39,7 @@ def permit(principal: Principal, action: Action, registration: Registration) -> 
     decide(principal, action, facts)
 
 
-def permit_object(registry: Registry, principal: Principal, action: Action, object_id: str) -> Registration:
+def permit_object(registry: CachedRegistry, principal: Principal, action: Action, object_id: str) -> Registration:
     """Return what is registered if the principal may. Raises as `permit` and `registration_of`.
 
     A yes may come from memory; a no never does: what was just published can be downloaded at once.
@@ -58,7 +58,7 @@ class Permission:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: CachedRegistry,
         principal: Principal,
         action: Action,
         object_id: str,

@@ -14,7 +14,7 @@ from score_grpc.domain.errors import (
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import UploadPart
-from score_grpc.gateways.registry import Registry
+from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import REFUSALS, Permission, permit
 from score_grpc.use_cases.start import is_object_id, require_object_id
@@ -36,7 +36,7 @@ class ReadSession:
         """
         require_object_id(object_id)
         try:
-            self._permission = Permission(environment.cached_registry, principal, action, object_id)
+            self._permission = Permission(environment.registry, principal, action, object_id)
         except ObjectNotRegisteredError:
             raise _not_found(object_id) from None
         stored = environment.ledger.objects([object_id]).get(object_id)
@@ -68,8 +68,9 @@ class ReadSession:
         size = self.stored.size_bytes
         wanted = size - offset if size_bytes is None else size_bytes
         if not (0 <= offset <= size and 0 <= wanted <= size - offset):
+            asked = "what is" if size_bytes is None else f"{size_bytes} bytes"
             raise RangeInvalidError(
-                f"{self.stored.file_name} has {size} bytes: {wanted} bytes at offset {offset} do not lie in it",
+                f"{self.stored.file_name} has {size} bytes: {asked} at offset {offset} does not lie in it",
                 size_bytes=str(size),
             )
         self._permission.renew()
@@ -91,7 +92,7 @@ def batch_get_objects(
             "object_ids", f"{len(object_ids)} ids: ask for 1 to {limits.BATCH_OBJECTS_MAX} at a time"
         )
     known = [object_id for object_id in object_ids if is_object_id(object_id)]
-    found, registry = environment.ledger.objects(known), environment.cached_registry
+    found, registry = environment.ledger.objects(known), environment.registry
     if not principal.is_system:
         permitted = _permitted(registry, principal, action, list(found), fresh=False)
         # A no never comes from memory.
@@ -102,7 +103,7 @@ def batch_get_objects(
 
 
 def _permitted(
-    registry: Registry, principal: Principal, action: Action, object_ids: Sequence[str], *, fresh: bool
+    registry: CachedRegistry, principal: Principal, action: Action, object_ids: Sequence[str], *, fresh: bool
 ) -> set[str]:
     registrations = registry.resolve(object_ids, fresh=fresh)
     return {object_id for object_id in registrations if _may(principal, action, registrations[object_id])}

@@ -44,9 +44,12 @@ def start_upload(
     if expected_md5 and not _MD5.fullmatch(expected_md5):
         raise FieldInvalidError("expected_md5", f"{expected_md5!r}: an MD5 has 32 hexadecimal digits")
     ledger, store = environment.ledger, environment.store
-    registration = registration_of(environment.registry, object_id)
-    permit(principal, Action.UPLOAD, registration)
+    registration = registration_of(environment.registry, object_id, fresh=True)
+    permit(principal, Action.MANAGE_UPLOAD, registration)
     _require_registered(registration, size_bytes, expected_md5.lower())
+    stored = ledger.objects([object_id]).get(object_id)
+    if stored is None:  # what is stored needs no upload, whatever the state
+        permit(principal, Action.UPLOAD, registration)
     plan = plan_parts(registration.size_bytes, part_size_hint_bytes)
     for _ in range(_ATTEMPTS):
         stored = ledger.objects([object_id]).get(object_id)
@@ -108,14 +111,14 @@ def _require_registered(registration: Registration, size_bytes: int | None, md5:
     if size_bytes is not None and size_bytes != registration.size_bytes:
         raise SizeNotRegisteredError(
             f"{registration.file_name}: this file has {size_bytes} bytes, {registration.size_bytes} are registered in "
-            "Song: choose the right file, or correct the registration",
+            "Song: choose the right file, or submit this one in a new analysis",
             registered=str(registration.size_bytes),
             given=str(size_bytes),
         )
     if md5 and md5 != registration.md5:
         raise Md5NotRegisteredError(
             f"{registration.file_name}: this file has MD5 {md5}, {registration.md5} is registered in Song: choose the "
-            "right file, or correct the registration",
+            "right file, or submit this one in a new analysis",
             registered=registration.md5,
             given=md5,
         )

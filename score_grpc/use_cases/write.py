@@ -56,7 +56,7 @@ class WriteSession:
         self._ledger, self._store = environment.ledger, environment.store
         self._claims, self._hashing = environment.claims, environment.hashing
         known = self._ledger.upload(upload_id)
-        self._permission = Permission(environment.cached_registry, principal, Action.UPLOAD, known.object_id)
+        self._permission = Permission(environment.registry, principal, Action.UPLOAD, known.object_id)
         self._claims.enter(upload_id)
         try:
             self._upload, self._epoch = self._ledger.join(upload_id)

@@ -19,7 +19,6 @@ from song_score_client.errors import (
 from xxhash import xxh3_128_hexdigest
 
 from score_grpc.domain import limits
-from score_grpc.gateways.registry import CachedRegistry
 from tests.servers.raw_score import MIB, bytes_of
 from tests.servers.registry_song import TOKEN
 from tests.servers.score_world import PART, World, random_bytes
@@ -98,9 +97,7 @@ def test_unpublished_bytes_come_only_when_asked_for_and_suppressed_ones_never(wo
 
 def expire_decisions(world: World) -> None:
     """Let half a minute pass for the cache of Song's answers."""
-    cached = world.score.environment.cached_registry
-    assert isinstance(cached, CachedRegistry)
-    cached._answers.clear()
+    world.score.environment.registry._answers.clear()
 
 
 class Conversation:

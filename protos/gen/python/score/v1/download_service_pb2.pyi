@@ -91,7 +91,7 @@ class ReadRange(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     read_id: _builtins.int
-    """The caller's own number for this range; answers carry it."""
+    """The caller's own number for this range; answers carry it. It means nothing to the server."""
     offset: _builtins.int
     """First byte, from 0. At most the object's size."""
     size_bytes: _builtins.int

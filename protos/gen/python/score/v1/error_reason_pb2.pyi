@@ -81,7 +81,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 26
     """RESOURCE_EXHAUSTED. Every stream this server or this upload admits is taken. Retry after RetryInfo."""
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 27
-    """INVALID_ARGUMENT. The page token is not one of this method's."""
+    """INVALID_ARGUMENT. The text is not a page token."""
     ERROR_REASON_FIELD_INVALID: _ErrorReason.ValueType  # 28
     """INVALID_ARGUMENT. A field is missing or out of its bounds (metadata `field`). Example: part_number 0."""
     ERROR_REASON_UNKNOWN_ERROR: _ErrorReason.ValueType  # 29
@@ -89,9 +89,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: `google.rpc.ErrorInfo.reason` is the value's name without the prefix
-    `ERROR_REASON_`, `ErrorInfo.domain` is `score`. Match on reasons, never on messages. Retry where, and
-    only where, the status carries `google.rpc.RetryInfo`. Each value names the one gRPC code it comes with
-    and an example.
+    `ERROR_REASON_`, `ErrorInfo.domain` is `score`. Match on reasons, never on messages. Of the statuses that
+    carry an ErrorInfo, retry those, and only those, that carry `google.rpc.RetryInfo`; PART_TAKEN_OVER and
+    PARTS_MISSING say what to do instead. A status without ErrorInfo is not ours but the network's or
+    gRPC's own: UNAVAILABLE and CANCELLED may be retried (a server died, a stream was idle), a
+    RESOURCE_EXHAUSTED says that a message was larger than 4 MiB. Each value names the one gRPC code it comes
+    with and an example.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -153,7 +156,7 @@ ERROR_REASON_LEDGER_UNAVAILABLE: ErrorReason.ValueType  # 25
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 26
 """RESOURCE_EXHAUSTED. Every stream this server or this upload admits is taken. Retry after RetryInfo."""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 27
-"""INVALID_ARGUMENT. The page token is not one of this method's."""
+"""INVALID_ARGUMENT. The text is not a page token."""
 ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 28
 """INVALID_ARGUMENT. A field is missing or out of its bounds (metadata `field`). Example: part_number 0."""
 ERROR_REASON_UNKNOWN_ERROR: ErrorReason.ValueType  # 29

@@ -73,7 +73,7 @@ class ObjectServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetObjects(self, request, context):
-        """Returns many objects at once, in the order asked. Ids that hold nothing, or that this caller may
+        """Returns many objects at once, in the order asked, an id asked twice once. Ids that hold nothing, or that this caller may
         not read, never fail the batch: they come back in `missing_object_ids`. A caller with a system
         scope is answered from Score's ledger alone, which is what Song's publish relies on.
 

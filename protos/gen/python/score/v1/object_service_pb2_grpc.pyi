@@ -32,7 +32,7 @@ class ObjectServiceStub:
       UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
     """
     BatchGetObjects: _grpc.UnaryUnaryMultiCallable[_object_service_pb2.BatchGetObjectsRequest, _object_service_pb2.BatchGetObjectsResponse]
-    """Returns many objects at once, in the order asked. Ids that hold nothing, or that this caller may
+    """Returns many objects at once, in the order asked, an id asked twice once. Ids that hold nothing, or that this caller may
     not read, never fail the batch: they come back in `missing_object_ids`. A caller with a system
     scope is answered from Score's ledger alone, which is what Song's publish relies on.
 
@@ -71,7 +71,7 @@ class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _object_service_pb2.BatchGetObjectsRequest,
         context: _grpc.ServicerContext,
     ) -> _object_service_pb2.BatchGetObjectsResponse:
-        """Returns many objects at once, in the order asked. Ids that hold nothing, or that this caller may
+        """Returns many objects at once, in the order asked, an id asked twice once. Ids that hold nothing, or that this caller may
         not read, never fail the batch: they come back in `missing_object_ids`. A caller with a system
         scope is answered from Score's ledger alone, which is what Song's publish relies on.
 

@@ -168,7 +168,7 @@ class UploadChunk(_message.Message):
     replace_part: _builtins.bool
     """On a part's first chunk: replaces the part if it is persisted. Default false."""
     data: _builtins.bytes
-    """At most 2 MiB; 1 MiB is best. (Base64 in JSON.)"""
+    """1 byte to 2 MiB; 1 MiB is best. (Base64 in JSON.)"""
     def __init__(
         self,
         *,

@@ -21,7 +21,11 @@ class UploadServiceStub:
       1. StartUpload with the object id: a new upload, or the live one to join.
       2. If parts are persisted already, GetUpload lists them with their digests; send only the others.
       3. WriteUpload: open, then chunks. A part is persisted once it is acknowledged.
-      4. CompleteUpload, then GetUpload until the state is COMPLETED, or OPEN with `last_failure`.
+      4. CompleteUpload, then GetUpload, about once a second, until the state is COMPLETED, or OPEN with
+         `last_failure`.
+
+    Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
+    most every 20 seconds: faster ones end the connection.
 
     What was acknowledged is not asked for again: it survives the death of client and server. Only where the
     store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
@@ -36,7 +40,7 @@ class UploadServiceStub:
     """Starts an upload, joins the live one, or finds the bytes already stored.
 
     The size and the MD5, where given, must equal those registered in Song: a wrong file is refused
-    before a byte moves.
+    before a byte moves. Bytes that are stored already are found whatever the analysis' state.
 
     Errors:
       NOT_FOUND OBJECT_NOT_REGISTERED         Song knows no such object id; submit the analysis first.
@@ -112,7 +116,7 @@ class UploadServiceStub:
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
       FAILED_PRECONDITION PARTS_MISSING       metadata `part_numbers` (the first 20) and `part_count`.
       NOT_FOUND OBJECT_NOT_REGISTERED         Song no longer knows the file.
-      UNAVAILABLE SONG_UNAVAILABLE            nothing was started; retry.
+      UNAVAILABLE SONG_UNAVAILABLE, DRAINING  nothing was started; retry.
     In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED,
     SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
     """
@@ -135,7 +139,11 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
       1. StartUpload with the object id: a new upload, or the live one to join.
       2. If parts are persisted already, GetUpload lists them with their digests; send only the others.
       3. WriteUpload: open, then chunks. A part is persisted once it is acknowledged.
-      4. CompleteUpload, then GetUpload until the state is COMPLETED, or OPEN with `last_failure`.
+      4. CompleteUpload, then GetUpload, about once a second, until the state is COMPLETED, or OPEN with
+         `last_failure`.
+
+    Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
+    most every 20 seconds: faster ones end the connection.
 
     What was acknowledged is not asked for again: it survives the death of client and server. Only where the
     store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
@@ -154,7 +162,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         """Starts an upload, joins the live one, or finds the bytes already stored.
 
         The size and the MD5, where given, must equal those registered in Song: a wrong file is refused
-        before a byte moves.
+        before a byte moves. Bytes that are stored already are found whatever the analysis' state.
 
         Errors:
           NOT_FOUND OBJECT_NOT_REGISTERED         Song knows no such object id; submit the analysis first.
@@ -248,7 +256,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
           FAILED_PRECONDITION PARTS_MISSING       metadata `part_numbers` (the first 20) and `part_count`.
           NOT_FOUND OBJECT_NOT_REGISTERED         Song no longer knows the file.
-          UNAVAILABLE SONG_UNAVAILABLE            nothing was started; retry.
+          UNAVAILABLE SONG_UNAVAILABLE, DRAINING  nothing was started; retry.
         In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED,
         SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
         """

@@ -99,8 +99,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: `google.rpc.ErrorInfo.reason` is the value's name without the prefix
-    `ERROR_REASON_`, `ErrorInfo.domain` is `song`. Match on reasons, never on messages. Each value names
-    the one gRPC code it comes with and an example.
+    `ERROR_REASON_`, `ErrorInfo.domain` is `song`. Match on reasons, never on messages. Of the statuses that
+    carry an ErrorInfo, retry those, and only those, that carry `google.rpc.RetryInfo`. A status without
+    ErrorInfo is not ours but the network's or gRPC's own: UNAVAILABLE may be retried, a
+    RESOURCE_EXHAUSTED says that a message was larger than 17 MiB. Each value names the one gRPC code it
+    comes with and an example.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

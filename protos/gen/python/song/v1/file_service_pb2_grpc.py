@@ -70,7 +70,7 @@ class FileServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResolveObjects(self, request, context):
-        """Says what is registered for each of a batch of object ids. Answers in the order asked; ids that
+        """Says what is registered for each of a batch of object ids. Answers in the order asked, an id asked twice twice; ids that
         are unknown, or not for this caller, never fail the batch: they come back in
         `missing_object_ids`.
 

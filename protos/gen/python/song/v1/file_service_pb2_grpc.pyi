@@ -29,7 +29,7 @@ class FileServiceStub:
       INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
     """
     ResolveObjects: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.ResolveObjectsRequest, _file_service_pb2.ResolveObjectsResponse]
-    """Says what is registered for each of a batch of object ids. Answers in the order asked; ids that
+    """Says what is registered for each of a batch of object ids. Answers in the order asked, an id asked twice twice; ids that
     are unknown, or not for this caller, never fail the batch: they come back in
     `missing_object_ids`.
 
@@ -64,7 +64,7 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _file_service_pb2.ResolveObjectsRequest,
         context: _grpc.ServicerContext,
     ) -> _file_service_pb2.ResolveObjectsResponse:
-        """Says what is registered for each of a batch of object ids. Answers in the order asked; ids that
+        """Says what is registered for each of a batch of object ids. Answers in the order asked, an id asked twice twice; ids that
         are unknown, or not for this caller, never fail the batch: they come back in
         `missing_object_ids`.
 
