@@ -6,26 +6,36 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import pytest
+from score.v1.upload_pb2 import UPLOAD_STATE_OPEN, Upload, UploadPart
+from score.v1.upload_service_pb2 import CompleteUploadResponse, PartAck, WriteUploadResponse
 from song_score_client.connection import Connection, RetryPolicy
 from song_score_client.errors import (
+    AccessError,
     AnalysisNotPublishedError,
+    IntegrityError,
     LocalFileError,
     ObjectDigestMismatchError,
     ServiceError,
     SizeNotRegisteredError,
     SongUnavailableError,
+    UnavailableError,
 )
 from song_score_client.score import ScoreClient
 from song_score_client.transfer import upload as upload_module
 from song_score_client.transfer.download import DownloadResult, download_object
 from song_score_client.transfer.journal import Journal
 from song_score_client.transfer.listener import Listener
+from song_score_client.transfer.local_file import open_file
 from song_score_client.transfer.partial_file import PartialFile
+from song_score_client.transfer.parts import PartQueue
 from song_score_client.transfer.rate import RateLimit
 from song_score_client.transfer.upload import UploadResult, upload_file
+from song_score_client.transfer.upload_stream import UploadStream
 
 from tests.servers.raw_score import MIB
 from tests.servers.score_world import PART, World, random_bytes
@@ -355,14 +365,21 @@ def test_the_rate_limit_holds_for_all_streams_together() -> None:
     assert len(slept) == 20  # nothing is saved up, nothing is owed
 
 
-@pytest.mark.parametrize("torn", ["", "x", '{"part": 3, "xxh', '{"part": "three"}', "[]", "null", '{"part": 3}'])
-def test_a_torn_journal_keeps_what_stands_before_the_tear(tmp_path: Path, torn: str) -> None:
+TORN = [
+    *(b"", b"x", b'{"part": 3, "xxh', b'{"part": "three"}', b"[]", b"null", b'{"part": 3}', b"\xff\xfe\0"),
+    *(b'{"part": 1e999, "xxh3_128": "x"}', b'{"part": NaN, "xxh3_128": "x"}', b"[" * 100_000),
+    *(b'{"part": 3, "xxh3_128": "\xc3\xa9"}', b'{"part": "' + b"9" * 5000 + b'", "xxh3_128": "x"}'),
+]
+
+
+@pytest.mark.parametrize("torn", TORN, ids=lambda torn: repr(torn[:20]))
+def test_a_torn_journal_keeps_what_stands_before_the_tear(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "journal"
     journal = Journal(path, {"upload_id": "one"})
     journal.add(1, "a" * 32)
     journal.add(2, "b" * 32)
     journal.close()
-    with path.open("a") as file:
+    with path.open("ab") as file:
         file.write(torn)
     journal = Journal(path, {"upload_id": "one"})
     assert journal.digests == {1: "a" * 32, 2: "b" * 32}
@@ -372,6 +389,160 @@ def test_a_torn_journal_keeps_what_stands_before_the_tear(tmp_path: Path, torn: 
     other = Journal(path, {"upload_id": "another"})
     assert other.digests == {}
     other.close()
+
+
+@pytest.mark.parametrize("garbage", TORN, ids=lambda torn: repr(torn[:20]))
+def test_a_journal_of_garbage_is_begun_anew(tmp_path: Path, garbage: bytes) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(garbage)
+    journal = Journal(path, {"upload_id": "one"})
+    assert journal.digests == {}
+    journal.add(1, "a" * 32)
+    journal.close()
+    assert [json.loads(line).get("part") for line in path.read_text().splitlines()] == [None, 1]
+
+
+def test_a_row_without_its_line_break_does_not_spoil_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path, {"upload_id": "one"})
+    journal.add(1, "a" * 32)
+    journal.close()
+    path.write_bytes(path.read_bytes().rstrip())
+    journal = Journal(path, {"upload_id": "one"})
+    journal.add(2, "b" * 32)
+    journal.close()
+    journal = Journal(path, {"upload_id": "one"})
+    assert set(journal.digests) == {1, 2}
+    journal.close()
+
+
+def test_a_journal_is_never_written_through_a_link_or_to_a_pipe(tmp_path: Path) -> None:
+    victim, link, pipe = tmp_path / "victim", tmp_path / "link", tmp_path / "pipe"
+    victim.write_text("precious")
+    link.symlink_to(victim)
+    os.mkfifo(pipe)
+    with pytest.raises(LocalFileError, match="symbolic link"):
+        Journal(link, {})
+    with pytest.raises(LocalFileError, match="is not a file"):
+        Journal(pipe, {})
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_refused_and_not_waited_for(side: Side) -> None:
+    side.file.unlink()
+    os.mkfifo(side.file)
+    with pytest.raises(LocalFileError, match="is not a file"):
+        side.upload()
+    side.file = Path("nul\0.bam")
+    with pytest.raises(LocalFileError, match="null byte"):
+        side.upload()
+
+
+def test_a_journal_that_outlived_its_upload_is_removed_by_the_next_run(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "remove", Journal.close)  # as if killed between completion and removal
+        side.upload()
+    assert len(list((side.folder / "state").iterdir())) == 1
+    side.upload()
+    assert list((side.folder / "state").iterdir()) == []
+
+
+def refuse_manifest(*_: object, **__: object) -> object:
+    """Answer as Score does to somebody who may not read."""
+    raise AccessError("no", service="score", code=grpc.StatusCode.PERMISSION_DENIED, reason="SCOPE_MISSING")
+
+
+@pytest.mark.parametrize("may_read", [True, False])
+def test_a_file_is_compared_with_what_is_stored_already(
+    side: Side, data: bytes, monkeypatch: pytest.MonkeyPatch, may_read: bool
+) -> None:
+    side.upload()
+    if not may_read:
+        monkeypatch.setattr(ScoreClient, "get_chunk_manifest", refuse_manifest)
+    assert side.upload().sent_bytes == 0
+    wrong = bytearray(data)
+    wrong[-1] ^= 1
+    side.file.write_bytes(wrong)
+    with pytest.raises(ObjectDigestMismatchError) as raised:
+        side.upload()
+    assert hashlib.md5(wrong).hexdigest() in raised.value.message
+    assert hashlib.md5(data).hexdigest() in raised.value.message
+
+
+class Meddle(Record):
+    """Does something between the look at what is persisted and the first byte."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        super().__init__()
+        self.act = act
+
+    def begin(self, size_bytes: int, done_bytes: int) -> None:
+        super().begin(size_bytes, done_bytes)
+        self.act()
+
+
+@pytest.mark.parametrize("rate", [None, RateLimit(20 * MIB)], ids=["sent whole", "acknowledged in the middle"])
+def test_parts_that_another_client_persisted_meanwhile_are_compared_and_replaced(
+    side: Side, data: bytes, rate: RateLimit | None
+) -> None:
+    wrong = bytearray(data)
+    wrong[1] ^= 1
+    upload = side.world.start("object-1")
+    side.listener = Meddle(lambda: side.world.send(upload, bytes(wrong), 1, 2))
+    result = side.upload(rate=rate)
+    assert result.stored_object.md5 == hashlib.md5(data).hexdigest()
+    assert any("part 1 is persisted with other bytes" in said for said in side.listener.said)
+    assert not any("part 2 is persisted with other bytes" in said for said in side.listener.said)
+    assert side.listener.verified == SIZE
+
+
+def test_a_wrong_file_whose_upload_another_client_completed_is_no_success(side: Side, data: bytes) -> None:
+    side.file.write_bytes(bytes(SIZE))
+    upload = side.world.start("object-1")
+
+    def finish() -> None:
+        side.world.send(upload, data)
+        side.world.complete(upload)
+
+    side.listener = Meddle(finish)
+    with pytest.raises(ObjectDigestMismatchError, match=hashlib.md5(data).hexdigest()):
+        side.upload()
+
+
+def test_a_part_that_stays_different_after_its_replacement_is_an_integrity_error(side: Side) -> None:
+    queue = PartQueue([])
+    with open_file(side.file) as file:
+        stream = UploadStream(side.world.start("object-1"), file, queue, set(), side.listener, None, lambda _part: None)
+        other = UploadPart(part_number=2, size_bytes=PART, xxh3_128="0" * 32)
+        stream._answer(WriteUploadResponse(ack=PartAck(part=other)))
+        assert (queue.take(), stream.replaced) == (2, {2})
+        with pytest.raises(IntegrityError, match="Run the command again"):
+            stream._answer(WriteUploadResponse(ack=PartAck(part=other)))
+
+
+@pytest.mark.parametrize("times", [2, 1000])
+def test_a_completion_that_has_not_begun_is_asked_for_again(
+    side: Side, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    genuine = ScoreClient.complete_upload
+    asked: list[str] = []
+
+    def complete(score: ScoreClient, upload_id: str) -> CompleteUploadResponse:
+        asked.append(upload_id)
+        if len(asked) > times:
+            return genuine(score, upload_id)
+        return CompleteUploadResponse(upload=Upload(upload_id=upload_id, state=UPLOAD_STATE_OPEN))
+
+    monkeypatch.setattr(ScoreClient, "complete_upload", complete)
+    if times == 2:
+        assert side.upload().stored_object.size_bytes == SIZE
+        return
+    with pytest.raises(UnavailableError, match="has not begun to verify"):
+        side.upload()
+    assert len(asked) == 4  # as often as the retry policy tries
 
 
 def test_a_corrupted_chunk_on_the_way_down_is_fetched_again(

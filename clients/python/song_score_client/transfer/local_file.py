@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,11 +79,14 @@ class LocalFile:
 def open_file(path: Path) -> Iterator[LocalFile]:
     """Open a regular file for reading. Raises LocalFileError."""
     try:
-        fd = os.open(path, os.O_RDONLY)
+        # A pipe without a writer would make an open wait for one.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise LocalFileError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise LocalFileError(f"{str(path)!r}: {error}") from error
     try:
-        if not path.is_file():
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise LocalFileError(f"{path} is not a file")
         yield LocalFile(path, fd, _identity(fd))
     finally:

@@ -25,10 +25,11 @@ from song_score_client.errors import (
     ObjectDigestMismatchError,
     PartsMissingError,
     ServiceError,
+    UnavailableError,
     UploadNotOpenError,
 )
 from song_score_client.score import ScoreClient
-from song_score_client.transfer.journal import Journal
+from song_score_client.transfer.journal import Journal, discard_journal
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import LocalFile, open_file
 from song_score_client.transfer.parts import PartQueue, part_range
@@ -97,6 +98,8 @@ class _Transfer:
         self._score, self._object_id, self._file = score, object_id, file
         self._streams, self._rate, self._listener = streams, rate, listener
         self._sent_bytes = 0
+        self._proven: dict[tuple[int, int], str] = {}
+        """xxh3_128 of the file's parts that the server was seen to have, by their (offset, size) in bytes."""
         self._lock = threading.Lock()
         """Streams note their parts from their own threads."""
 
@@ -104,10 +107,12 @@ class _Transfer:
         size_bytes = self._file.identity.size_bytes
         started = self._score.start_upload(self._object_id, size_bytes=size_bytes, expected_md5=expected_md5)
         if started.WhichOneof("result") == "stored_object":
+            stored = started.stored_object
+            self._require_same(stored)
             self._listener.begin(size_bytes, size_bytes)
             self._listener.say("these bytes are stored and verified already")
-            part_total = started.stored_object.part_total
-            return UploadResult(started.stored_object, part_total, part_total, 0)
+            discard_journal(self._journal_path(state_dir, self._object_id))
+            return UploadResult(stored, stored.part_total, stored.part_total, 0)
         self._upload = started.upload
         self._journal = self._open_journal(state_dir)
         try:
@@ -123,6 +128,7 @@ class _Transfer:
             if self._upload.state == UPLOAD_STATE_OPEN:
                 self._send(self._missing(persisted), replaced)
             stored = self._complete()
+            self._require_same(stored)
             self._journal.remove()
         finally:
             self._journal.close()
@@ -139,17 +145,23 @@ class _Transfer:
             "device": identity.device,
             "inode": identity.inode,
         }
-        return Journal(state_dir / f"{self._upload.object_id}.upload", header)
+        return Journal(self._journal_path(state_dir, self._upload.object_id), header)
+
+    @staticmethod
+    def _journal_path(state_dir: Path, object_id: str) -> Path:
+        return state_dir / f"{object_id}.upload"
 
     def _persisted_parts(self) -> list[UploadPart]:
         return list(self._score.list_upload_parts(self._upload.upload_id))
 
-    def _compare(self, parts: Iterable[UploadPart], *, trust_journal: bool = True) -> tuple[set[int], frozenset[int]]:
+    def _compare(self, parts: Iterable[UploadPart], *, trust_journal: bool = True) -> tuple[set[int], set[int]]:
         """Return the persisted parts that have the file's bytes, and those that have others.
 
         Parts in the journal of this very file are known; the others are read and hashed.
         """
-        same, different = set(), set()
+        same: set[int] = set()
+        different: set[int] = set()
+        self._proven.clear()
         for part in parts:
             number = part.part_number
             known = self._journal.digests.get(number)
@@ -157,11 +169,12 @@ class _Transfer:
                 known = self._file.part_digest(*self._range(number))
             if known == part.xxh3_128:
                 same.add(number)
+                self._proven[self._range(number)] = known
                 if number not in self._journal.digests:
                     self._journal.add(number, known)
             else:
                 different.add(number)
-        return same, frozenset(different)
+        return same, different
 
     def _range(self, number: int) -> tuple[int, int]:
         return part_range(number, self._upload.part_size_bytes, self._upload.size_bytes)
@@ -172,7 +185,7 @@ class _Transfer:
     def _missing(self, persisted: set[int]) -> list[int]:
         return [number for number in range(1, self._upload.part_total + 1) if number not in persisted]
 
-    def _send(self, part_numbers: Iterable[int], replaced: frozenset[int]) -> None:
+    def _send(self, part_numbers: Iterable[int], replaced: set[int]) -> None:
         """Send these parts. Raises what ends the transfer."""
         queue = PartQueue(part_numbers)
 
@@ -189,6 +202,7 @@ class _Transfer:
     def _note_persisted(self, part: UploadPart) -> None:
         with self._lock:
             self._sent_bytes += part.size_bytes
+            self._proven[self._range(part.part_number)] = part.xxh3_128
             self._journal.add(part.part_number, part.xxh3_128)
 
     def _complete(self) -> StoredObject:
@@ -228,8 +242,11 @@ class _Transfer:
                     UploadFailure(reason="UPLOAD_ABORTED", message=f"the upload of {self._file.path} was aborted")
                 )
             if upload.state == UPLOAD_STATE_OPEN:
-                cause = _failure_error(upload.last_failure)
+                is_failed = upload.HasField("last_failure")
+                cause = _failure_error(upload.last_failure) if is_failed else self._not_begun()
                 pause = self._score.connection.retry.delay_seconds(failures := failures + 1, cause)
+                if pause is None and not is_failed:
+                    raise cause
                 if pause is None:
                     return upload, None
                 self._listener.say(f"{cause}; asking again in {pause:.1f} s")
@@ -240,6 +257,38 @@ class _Transfer:
                 delay = min(delay * 2, POLL_SECONDS[1])
                 answer = self._score.get_upload(self._upload.upload_id)
 
+    def _require_same(self, stored: StoredObject) -> None:
+        """Raise ObjectDigestMismatchError where the object is not this file; reads only what was not compared yet."""
+        if not self._is_same(stored):
+            raise ObjectDigestMismatchError(
+                f"{self._file.path} is not the registered file: its MD5 is {self._file.md5()}, and the bytes stored "
+                f"under {stored.object_id} have {stored.md5}",
+                service="score",
+                code=grpc.StatusCode.FAILED_PRECONDITION,
+                reason=_DIGEST_MISMATCH,
+                metadata={"computed_md5": stored.md5, "object_id": stored.object_id},
+            )
+
+    def _is_same(self, stored: StoredObject) -> bool:
+        if self._file.identity.size_bytes != stored.size_bytes:
+            return False
+        try:
+            parts = self._score.get_chunk_manifest(
+                stored.object_id, generation=stored.generation, allow_unpublished=True
+            ).parts
+        except ServiceError:
+            parts = None
+        if parts is None or sum(part.size_bytes for part in parts) != stored.size_bytes:
+            # May write and not read, or it was published meanwhile: the whole is dearer to hash, and says the same.
+            return self._is_proven(stored.size_bytes) or self._file.md5() == stored.md5
+        return all(self._digest(part.offset, part.size_bytes) == part.xxh3_128 for part in parts)
+
+    def _is_proven(self, size_bytes: int) -> bool:
+        return bool(self._proven) and sum(length for _, length in self._proven) == size_bytes
+
+    def _digest(self, offset: int, size_bytes: int) -> str:
+        return self._proven.get((offset, size_bytes)) or self._file.part_digest(offset, size_bytes)
+
     def _wrong_file(self, failure: UploadFailure) -> ObjectDigestMismatchError:
         return ObjectDigestMismatchError(
             f"{self._file.path} is not the registered file: its MD5 is {self._file.md5()}, and the server received the "
@@ -248,6 +297,14 @@ class _Transfer:
             code=grpc.StatusCode.FAILED_PRECONDITION,
             reason=failure.reason,
             metadata={"computed_md5": failure.computed_md5, "object_id": self._object_id},
+        )
+
+    def _not_begun(self) -> ServiceError:
+        """Return the error of a server that was asked to complete, and neither does nor says what hinders it."""
+        return UnavailableError(
+            f"{self._file.path}: Score has not begun to verify it; all parts are kept, the same command resumes",
+            service="score",
+            code=grpc.StatusCode.UNAVAILABLE,
         )
 
 

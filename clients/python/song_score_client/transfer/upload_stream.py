@@ -11,7 +11,7 @@ from score.v1.upload_service_pb2 import OpenUpload, WriteUploadRequest, WriteUpl
 from byte_path.codec import UploadChunk, encode_write_request
 from byte_path.digests import PartDigest, chunk_digest
 from song_score_client.connection import CallMetadata
-from song_score_client.errors import ClientError
+from song_score_client.errors import ClientError, IntegrityError
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import CHUNK_BYTES, LocalFile
 from song_score_client.transfer.parts import PartQueue, part_range
@@ -30,8 +30,8 @@ class UploadStream:
     upload: Upload
     file: LocalFile
     queue: PartQueue
-    replaced: frozenset[int]
-    """Parts that are persisted with other bytes than the file has."""
+    replaced: set[int]
+    """Parts that are persisted with other bytes than the file has; those found on the way join them."""
     listener: Listener
     rate: RateLimit | None
     on_persisted: Callable[[UploadPart], None]
@@ -83,7 +83,7 @@ class UploadStream:
             return number
 
     def _chunks(self, number: int, buffer: memoryview) -> Iterator[UploadChunk]:
-        start, size_bytes = part_range(number, self.upload.part_size_bytes, self.upload.size_bytes)
+        start, size_bytes = self._range(number)
         digest, digested_bytes, offset = PartDigest(), 0, 0
         while offset < size_bytes:
             data = buffer[: min(CHUNK_BYTES, size_bytes - offset)]
@@ -121,13 +121,31 @@ class UploadStream:
             sent = self._digests.pop(part.part_number, None)
             if part.part_number == self._current:
                 self._current = 0  # was persisted before: the server skips the rest of it
-        if sent is not None and sent != part.xxh3_128:
-            raise ClientError(
-                f"{self.file.path}: the server received part {part.part_number} with other bytes than were sent"
-            )
         self.finished_total += 1
+        if sent is None:
+            # Another client's bytes, for all that is known.
+            sent = self.file.part_digest(*self._range(part.part_number))
+        if sent != part.xxh3_128:
+            self._replace(part.part_number)
+            return
         self.listener.verify(part.size_bytes)
         self.on_persisted(part)
+
+    def _replace(self, number: int) -> None:
+        """Have a part sent again that is persisted with other bytes. Raises IntegrityError where it was before."""
+        if number in self.replaced:
+            raise IntegrityError(
+                f"{self.file.path}: part {number} was replaced, and still has other bytes than the file; is somebody "
+                "else uploading another file under this object id? Run the command again once nobody is",
+                service="score",
+                code=grpc.StatusCode.DATA_LOSS,
+            )
+        self.listener.say(f"part {number} is persisted with other bytes than the file has: replacing it")
+        self.replaced.add(number)
+        self.queue.give_back([number])
+
+    def _range(self, number: int) -> tuple[int, int]:
+        return part_range(number, self.upload.part_size_bytes, self.upload.size_bytes)
 
     def _send_again(self, number: int, offset: int) -> None:
         with self._lock:
