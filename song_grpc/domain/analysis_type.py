@@ -8,7 +8,7 @@ from enum import Enum
 
 from song_grpc.domain import json_text
 from song_grpc.domain.errors import AnalysisTypeNotFoundError, ParameterError, TypeNameReservedError
-from song_grpc.domain.limits import MAX_FILE_TYPE_CHARS, MAX_FILE_TYPES, MAX_TYPE_NAME_CHARS
+from song_grpc.domain.limits import MAX_FILE_TYPE_CHARS, MAX_FILE_TYPES, MAX_TYPE_NAME_CHARS, MAX_TYPE_VERSION
 
 TYPE_NAME = re.compile(r"[a-zA-Z0-9._-]+")
 RESERVED_NAME = "registration"  # a route of Overture's REST interface
@@ -102,6 +102,9 @@ def not_found(name: str, version: int | None = None, latest: int | None = None) 
     """Return the error for an unknown type, or an unknown version of a known one."""
     if latest is None:
         return AnalysisTypeNotFoundError(f"analysis type '{name}' does not exist", name=name)
+    if version is not None and version > MAX_TYPE_VERSION:
+        text = f"analysis type '{name}' has no version above {MAX_TYPE_VERSION}: its latest is {latest}"
+        return AnalysisTypeNotFoundError(text, name=name, latest=str(latest))
     return AnalysisTypeNotFoundError(
         f"analysis type '{name}' has no version {version}: its latest is {latest}",
         name=name,

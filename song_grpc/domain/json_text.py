@@ -1,8 +1,8 @@
 """JSON text, read and written so that every digit of every number survives.
 
-Integers become `int`, all other numbers `Decimal`. Of duplicate keys the last one wins. Refused: what JSON
-does not have (NaN, Infinity), what a database can't store (NUL, lone surrogates), and what costs too much
-(depth, length of a number). Errors say where, never what.
+Integers become `int`, -0 and all other numbers `Decimal`. Of duplicate keys the last one wins. Refused: what
+JSON does not have (NaN, Infinity, a byte order mark), what a database can't store (NUL, lone surrogates), and
+what costs too much (depth, length of a number). Errors say where, never what.
 """
 
 import re
@@ -26,8 +26,10 @@ _LOW_SURROGATES = range(0xDC00, 0xE000)
 def read_object(text: str, name: str) -> JsonObject:
     """Parse a JSON object; `name` is what messages call the text. Raises PayloadParsingError."""
     _refuse_unstorable_text(text, name)
+    if text.startswith("\ufeff"):
+        raise _error(text, 0, name, "starts with a byte order mark, which JSON does not have")
     try:
-        value = simplejson.loads(text, parse_float=_decimal)
+        value = simplejson.loads(text, parse_float=_decimal, parse_int=_integer)
     except simplejson.JSONDecodeError as error:
         raise _error(text, error.pos, name, "is not JSON") from None
     except RecursionError:
@@ -60,12 +62,17 @@ def write_info(info: JsonObject) -> str:
 
 def read_info(text: str) -> JsonObject:
     """Parse what `write_info` wrote."""
-    return simplejson.loads(text, use_decimal=True) if text else {}
+    info: JsonObject = read_stored(text) if text else {}
+    return info
 
 
 def read_stored(text: str) -> Any:  # noqa: ANN401 - any JSON value
     """Parse text that `write` wrote."""
-    return simplejson.loads(text, use_decimal=True)
+    return simplejson.loads(text, use_decimal=True, parse_int=_integer)
+
+
+def _integer(text: str) -> int | Decimal:
+    return Decimal(text) if text == "-0" else int(text)
 
 
 def _decimal(text: str) -> Decimal:

@@ -60,4 +60,5 @@ MAX_VIOLATION_POINTER_CHARS = 2_000
 SCORE_BATCH_OBJECTS = 500
 SCORE_DEADLINE_SECONDS = 45.0  # for all batches of one publish, which has 60 s in all
 SCORE_WAITERS = 6  # publishes that may wait for Score; other calls keep the rest of the server's threads
+SCORE_SILENCE_SECONDS = 1.0  # of all waiting publishes; then no other one waits for a place among them
 PUBLISH_ATTEMPTS = 3  # when the analysis changed while Score was asked

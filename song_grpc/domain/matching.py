@@ -21,6 +21,7 @@ from song_grpc.domain.errors import (
     SpecimenIdCorruptedError,
 )
 from song_grpc.domain.payload import GivenIds
+from song_grpc.domain.schema_keywords import comparable
 
 Entity = Donor | Specimen | Sample
 _ErrorKind = Callable[[str, Sequence[tuple[str, str]]], EntityError]
@@ -28,10 +29,10 @@ _PARTS = frozenset({"specimen", "donor"})  # of a sample: compared by themselves
 _PRECEDENCE: tuple[tuple[_ErrorKind, str], ...] = (
     (DonorIdCorruptedError, "the donor's id is not the one its submitter id resolves to"),
     (SpecimenIdCorruptedError, "the specimen's id is not the one its submitter id resolves to"),
-    (SampleIdCorruptedError, "the sample's id is not the one its submitter id resolves to"),
-    (DonorDataMismatchError, "the donor is known with other data"),
     (SpecimenDonorMismatchError, "the specimen is known as another donor's"),
+    (DonorDataMismatchError, "the donor is known with other data"),
     (SpecimenDataMismatchError, "the specimen is known with other data"),
+    (SampleIdCorruptedError, "the sample's id is not the one its submitter id resolves to"),
     (SampleSpecimenMismatchError, "the sample is known as another specimen's"),
     (SampleDataMismatchError, "the sample is known with other data"),
 )
@@ -141,8 +142,8 @@ def _is_equal(name: str, known: object, stated: object) -> bool:
     if known == stated:
         return True
     if name == "info_json" and isinstance(known, str) and isinstance(stated, str):
-        # The order of keys says nothing.
-        return json_text.write_sorted(json_text.read_info(known)) == json_text.write_sorted(json_text.read_info(stated))
+        # The order of keys says nothing, nor does the spelling of a number: 1 is 1.0.
+        return comparable(json_text.read_info(known)) == comparable(json_text.read_info(stated))
     return False
 
 

@@ -87,4 +87,12 @@ def _digest(scope: Sequence[str]) -> str:
 
 def _fits(key: Sequence[str | int]) -> bool:
     """Say whether a database can compare with this key."""
-    return all("\0" not in part if isinstance(part, str) else -(2**63) <= part < 2**63 for part in key)
+    return all(_is_text(part) if isinstance(part, str) else -(2**63) <= part < 2**63 for part in key)
+
+
+def _is_text(part: str) -> bool:
+    try:
+        part.encode()
+    except UnicodeEncodeError:
+        return False  # half a surrogate pair, which JSON can spell
+    return "\0" not in part

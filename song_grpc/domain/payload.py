@@ -7,7 +7,7 @@ from typing import Any
 
 from song_grpc.domain import base_schema, json_text
 from song_grpc.domain.analysis import Donor, File, FileAccess, Sample, Specimen
-from song_grpc.domain.analysis_type import AnalysisType, EntityModel, not_found
+from song_grpc.domain.analysis_type import AnalysisType, EntityModel
 from song_grpc.domain.errors import ParameterError
 from song_grpc.domain.ids import entity_id, object_id
 from song_grpc.domain.limits import (
@@ -91,9 +91,8 @@ def wanted_type(document: json_text.JsonObject) -> WantedType:
         raise ParameterError("payload_json", "the 'version' of 'analysisType' is no integer")
     if version <= 0:
         raise ParameterError("payload_json", "the 'version' of 'analysisType' counts from 1")
-    if version > MAX_TYPE_VERSION:
-        raise not_found(name)
-    return WantedType(name, int(version))
+    # Beyond the contract's numbers one is like another, and none is the version of a type.
+    return WantedType(name, int(min(version, MAX_TYPE_VERSION + 1)))
 
 
 def violations(document: json_text.JsonObject, analysis_type: AnalysisType, work: Work) -> Violations:

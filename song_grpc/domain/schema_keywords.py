@@ -1,5 +1,6 @@
 """Checks of a schema beyond its meta-schema, and keywords that must be exact and cheap on any number."""
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -9,19 +10,20 @@ from song_grpc.domain.errors import MalformedSchemaError
 from song_grpc.domain.patterns import PatternError, compile_pattern
 from song_grpc.domain.schema_tree import Path, pointer
 
+Anchors = Mapping[str, Sequence[dict[str, Any]]]
 _MAX_PLAIN_EXPONENT = 18  # beyond, a number in a schema stays decimal
 
 
 def check(schema: dict[str, Any]) -> None:
     """Raise MalformedSchemaError where a pattern does not compile, or a reference leads nowhere or in a circle."""
-    anchors = set(_anchors(schema))
+    anchors = schema_tree.anchors(schema)
     for path, part in schema_tree.walk(schema):
         _check_patterns(path, part)
         for keyword in ("$ref", "$dynamicRef"):
             reference = part.get(keyword)
             if isinstance(reference, str) and not _leads_somewhere(schema, reference, anchors):
                 raise MalformedSchemaError(pointer((*path, keyword)), "the reference leads nowhere")
-    _check_circles(schema)
+    _check_circles(schema, anchors)
 
 
 def with_plain_integers(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -75,17 +77,7 @@ def _split(number: int | Decimal) -> tuple[int, int]:
     return int(Decimal((0, digits, 0))), exponent
 
 
-def _anchors(schema: dict[str, Any]) -> list[str]:
-    found: list[str] = []
-    for _, part in schema_tree.walk(schema):
-        found += [part[key] for key in ("$anchor", "$dynamicAnchor") if isinstance(part.get(key), str)]
-        identifier = part.get("$id")
-        if isinstance(identifier, str) and identifier.startswith("#"):
-            found.append(identifier[1:])
-    return found
-
-
-def _leads_somewhere(schema: dict[str, Any], reference: str, anchors: set[str]) -> bool:
+def _leads_somewhere(schema: dict[str, Any], reference: str, anchors: Anchors) -> bool:
     steps = schema_tree.local_path(reference)
     if steps is None:
         return reference[1:] in anchors
@@ -112,7 +104,7 @@ def _check_patterns(path: Path, part: dict[str, Any]) -> None:
             ) from None
 
 
-def _check_circles(schema: dict[str, Any]) -> None:
+def _check_circles(schema: dict[str, Any], anchors: Anchors) -> None:
     """Refuse schemas that would be applied to one value without end: `{"a": {"$ref": "#/definitions/a"}}`."""
     done: set[int] = set()
     for path, part in schema_tree.walk(schema):
@@ -128,4 +120,4 @@ def _check_circles(schema: dict[str, Any]) -> None:
             elif id(current) not in done:
                 open_now.add(id(current))
                 waiting.append((current, True))
-                waiting.extend((child, False) for child in schema_tree.same_place(schema, current))
+                waiting.extend((child, False) for child in schema_tree.same_place(schema, current, anchors))

@@ -1,6 +1,6 @@
 """Walks JSON Schemas of draft-07 and 2020-12: which of their values are schemas, and where references lead."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -51,16 +51,35 @@ def walk(root: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
         waiting.extend(reversed(found))
 
 
-def same_place(root: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the schemas that apply to the very value this one applies to."""
-    target = local_path(schema.get("$ref"))
-    if target is not None:
-        try:
-            found = resolve(root, target)[1]
-        except LookupError:
-            found = None
-        if isinstance(found, dict):
-            yield found
+def anchors(root: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the schemas that each anchor names; a dynamic one may name several."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for _, part in walk(root):
+        names = {part[key] for key in ("$anchor", "$dynamicAnchor") if isinstance(part.get(key), str)}
+        identifier = part.get("$id")
+        if isinstance(identifier, str) and identifier.startswith("#"):
+            names.add(identifier[1:])
+        for name in names:
+            found.setdefault(name, []).append(part)
+    return found
+
+
+def same_place(
+    root: dict[str, Any], schema: dict[str, Any], named: Mapping[str, Sequence[dict[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the schemas that apply to the very value this one applies to; `named` are the root's anchors."""
+    for keyword in ("$ref", "$dynamicRef"):
+        reference = schema.get(keyword)
+        target = local_path(reference)
+        if target is not None:
+            try:
+                found = resolve(root, target)[1]
+            except LookupError:
+                continue
+            if isinstance(found, dict):
+                yield found
+        elif isinstance(reference, str):
+            yield from named.get(unquote(reference).removeprefix("#"), ())
     for step, child in children(schema):
         if step[0] in _SAME_PLACE and isinstance(child, dict):
             yield child

@@ -6,6 +6,8 @@ from typing import Any
 
 from song_grpc.domain import base_schema, schema_tree
 from song_grpc.domain.analysis_type import EntityModel
+from song_grpc.domain.limits import MAX_PATTERN_SECONDS
+from song_grpc.domain.patterns import PatternError, compile_pattern
 from song_grpc.domain.schema_tree import Path, pointer
 from song_grpc.domain.violations import Violation
 
@@ -33,14 +35,11 @@ def check_rules(schema: Schema, model: EntityModel) -> list[Violation]:
         text = "only draft-07 (the default) and 2020-12 are known"
         violations.append(Violation("/$schema", "$schema", text, ""))
     reserved = base_schema.reserved_properties(model)
-    for path, part in _root_parts((), schema):
-        properties = part.get("properties")
-        if isinstance(properties, dict):
-            violations += [
-                Violation(pointer((*path, "properties", name)), "reserved", f"'{name}' belongs to the base schema", "")
-                for name in properties
-                if name in reserved
-            ]
+    for path, part in _root_parts(schema):
+        violations += [
+            Violation(pointer((*path, *step)), "reserved", f"'{name}' belongs to the base schema", "")
+            for step, name in _spoken_of(part, reserved)
+        ]
     for path, part in schema_tree.walk(schema):
         for keyword in ("$ref", "$dynamicRef"):
             reference = part.get(keyword)
@@ -71,7 +70,7 @@ def render(schema: Schema, model: EntityModel) -> Schema:
 
 def defines_samples(schema: Schema) -> bool:
     """Say whether the type itself defines `samples`."""
-    return "samples" in schema.get("properties", {})
+    return any(_spoken_of(part, frozenset({"samples"})) for _, part in _root_parts(schema))
 
 
 def _root_violations(schema: Schema) -> Iterator[Violation]:
@@ -84,12 +83,36 @@ def _root_violations(schema: Schema) -> Iterator[Violation]:
         yield Violation("/properties", "type", "must be an object", "/properties/properties/type")
 
 
-def _root_parts(path: Path, schema: Schema) -> Iterator[tuple[Path, Schema]]:
+def _root_parts(schema: Schema) -> Iterator[tuple[Path, Schema]]:
     """Yield the root and whatever applies to the root: there a reserved name would mean the payload's own."""
-    yield path, schema
-    for step, child in schema_tree.children(schema):
-        if step[0] in {"allOf", "anyOf", "oneOf", "if", "then", "else"} and isinstance(child, dict):
-            yield from _root_parts((*path, *step), child)
+    named = schema_tree.anchors(schema)
+    at_root: set[int] = set()
+    waiting = [schema]
+    while waiting:
+        part = waiting.pop()
+        if id(part) not in at_root:
+            at_root.add(id(part))
+            waiting.extend(schema_tree.same_place(schema, part, named))
+    yield from ((path, part) for path, part in schema_tree.walk(schema) if id(part) in at_root)
+
+
+def _spoken_of(part: Schema, names: frozenset[str]) -> list[tuple[Path, str]]:
+    """Return where `properties` and `patternProperties` speak of these names, and of which."""
+    declared, patterns = part.get("properties"), part.get("patternProperties")
+    found: list[tuple[Path, str]] = []
+    if isinstance(declared, dict):
+        found += [(("properties", name), name) for name in declared if name in names]
+    if isinstance(patterns, dict):
+        found += [(("patternProperties", pattern), name) for pattern in patterns for name in _matched(pattern, names)]
+    return found
+
+
+def _matched(pattern: str, names: frozenset[str]) -> list[str]:
+    try:
+        compiled = compile_pattern(pattern)
+    except PatternError:
+        return []  # refused as what it is
+    return [name for name in sorted(names) if compiled.search(name, timeout=MAX_PATTERN_SECONDS)]
 
 
 def _renamed(schema: Schema) -> Schema:

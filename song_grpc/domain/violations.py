@@ -34,11 +34,11 @@ class Violations:
     total: int
 
 
-def refuse(name: str, violations: Violations) -> SchemaViolationError:
-    """Return the error for a document, called `name`, that breaks its schema."""
+def refuse(what: str, violations: Violations) -> SchemaViolationError:
+    """Return the error for a document; `what` says what breaks what."""
     shown = [(found.pointer, found.message) for found in islice(violations.first, SENT_WITH_ERROR)]
     places = "place" if violations.total == 1 else "places"
-    return SchemaViolationError(f"{name} breaks its schema in {violations.total} {places}", shown, violations.total)
+    return SchemaViolationError(f"{what} in {violations.total} {places}", shown, violations.total)
 
 
 def violation(path: Path, keyword: str, message: str, schema_path: Path) -> Violation:

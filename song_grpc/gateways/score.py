@@ -11,7 +11,12 @@ from score.v1.stored_object_pb2 import VERIFICATION_VERIFIED
 
 from runtime_grpc.channel import CallMetadata, open_channel, service_credentials
 from song_grpc.domain.errors import ScoreAnswerUnusableError, ScoreBusyError, ScoreTimedOutError, ScoreUnreachableError
-from song_grpc.domain.limits import SCORE_BATCH_OBJECTS, SCORE_DEADLINE_SECONDS, SCORE_WAITERS
+from song_grpc.domain.limits import (
+    SCORE_BATCH_OBJECTS,
+    SCORE_DEADLINE_SECONDS,
+    SCORE_SILENCE_SECONDS,
+    SCORE_WAITERS,
+)
 from song_grpc.domain.publishing import StoredObject
 
 
@@ -22,6 +27,8 @@ class ScoreGateway:
         self._address = address
         self._metadata: CallMetadata = service_credentials(service_token)
         self._lock = threading.Lock()
+        self._last_move = 0.0
+        """When a question was last asked or answered."""
         self._waiters = threading.BoundedSemaphore(SCORE_WAITERS)
         self._channel: grpc.Channel | None = None
 
@@ -38,12 +45,16 @@ class ScoreGateway:
 
     def find(self, object_ids: Sequence[str]) -> Mapping[str, StoredObject]:
         """Return the objects that Score holds; see the port. Raises ScoreBusyError too."""
-        # A Score that hangs would else take every thread of the server, one publish at a time.
-        if not self._waiters.acquire(blocking=False):
+        # A Score that hangs would else take every thread of the server, one publish at a time; one that answers
+        # is worth a moment's wait.
+        silent_seconds = time.monotonic() - self._last_move
+        if not self._waiters.acquire(timeout=max(SCORE_SILENCE_SECONDS - silent_seconds, 0)):
             raise ScoreBusyError(SCORE_WAITERS)
+        self._last_move = time.monotonic()
         try:
             return self._find(object_ids)
         finally:
+            self._last_move = time.monotonic()
             self._waiters.release()
 
     def _find(self, object_ids: Sequence[str]) -> Mapping[str, StoredObject]:

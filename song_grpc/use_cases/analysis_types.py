@@ -44,6 +44,12 @@ def register(
     """Register a version; return the version now latest, and whether this call made it."""
     access.require(principal, Action.REGISTER_ANALYSIS_TYPE, Facts())
     key = request_key(principal.name, "RegisterAnalysisType", request_id, _content(wanted))
+    if key is not None:
+        with environment.database.read() as connection:
+            answer = requests.find(connection, key)
+            if answer is not None:
+                first = analysis_types.find(connection, wanted.name, int(answer["version"]))
+                return _present(first, wanted.name), bool(answer["created"])
     check_name(wanted.name)
     check_file_types(wanted.options.file_types or ())
     if len(wanted.schema_json.encode()) > limits.MAX_SCHEMA_BYTES:
@@ -110,7 +116,7 @@ def list_page(
     access.require(principal, Action.READ_CATALOGUE, Facts())
     limit = page.limit
     _check_filter(which)
-    scope = ("analysis types", *which.names, *map(str, which.versions))
+    scope = ("analysis types", f"{len(which.names)} names", *which.names, *map(str, which.versions))
     after = paging.read_token(page.token, scope, (str, int))
     with environment.database.read() as connection:
         rows = analysis_types.list_after(connection, which, after, limit + 1, hide_schema=hide_schema)
@@ -122,7 +128,7 @@ def list_page(
 def _check_schema(schema: JsonObject, model: EntityModel) -> None:
     broken = type_schema.check_rules(schema, model)
     if broken:
-        raise refuse("the schema", Violations(broken, len(broken)))
+        raise refuse("the schema breaks the rules of registration", Violations(broken, len(broken)))
     validation.compile_type(schema, model)
 
 

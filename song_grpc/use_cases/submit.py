@@ -1,13 +1,14 @@
 """Submit an analysis, or only check it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from song_grpc.database import analyses, analysis_types, entities, files, locks, outbox, requests, studies
 from song_grpc.database.engine import Database
 from song_grpc.domain import access, duplicates, ids, limits, matching, payload, violations
 from song_grpc.domain.access import Action, Facts, Principal
-from song_grpc.domain.analysis import Analysis, AnalysisState
+from song_grpc.domain.analysis import Analysis, AnalysisState, File
 from song_grpc.domain.analysis_type import TYPE_NAME, AnalysisType, not_found
 from song_grpc.domain.errors import (
     ParameterError,
@@ -16,6 +17,7 @@ from song_grpc.domain.errors import (
     TypeVersionNotLatestError,
 )
 from song_grpc.domain.json_text import JsonObject
+from song_grpc.domain.matching import Matched
 from song_grpc.domain.payload import Submission, WantedType
 from song_grpc.domain.requests import request_key
 from song_grpc.domain.states import EventAction
@@ -56,7 +58,7 @@ def submit(environment: Environment, principal: Principal, submitted: Submitted,
             return str(answer["analysis_id"])
     checked = _check(environment, submitted)
     if checked.violations.total:
-        raise violations.refuse("the payload", checked.violations)
+        raise violations.refuse("the payload breaks its schema", checked.violations)
     submission = _read_submission(submitted.study_id, checked)
     analysis_id = ids.new_analysis_id()
     own_files = payload.read_files(checked.document, submitted.study_id, analysis_id)
@@ -71,19 +73,7 @@ def submit(environment: Environment, principal: Principal, submitted: Submitted,
         known = entities.find_known(connection, submitted.study_id, submission.samples)
         matched = matching.match(submission.samples, submission.given_ids, known)
         now = environment.now()
-        analysis = Analysis(
-            analysis_id=analysis_id,
-            study_id=submitted.study_id,
-            state=AnalysisState.UNPUBLISHED,
-            type_name=checked.analysis_type.name,
-            type_version=checked.analysis_type.version,
-            samples=matched.samples,
-            files=own_files,
-            data_json=submission.data_json,
-            create_time=now,
-            update_time=now,
-        )
-        _check_size(analysis)
+        analysis = _analysis(checked, submission, matched, own_files, now)
         entities.add(connection, submitted.study_id, matched)
         analyses.add(connection, analysis)
         outbox.add(connection, EventAction.CREATE, analysis)
@@ -104,7 +94,8 @@ def validate(environment: Environment, principal: Principal, submitted: Submitte
             holders = files.find_holders(connection, submitted.study_id, (file.md5 for file in own_files))
             duplicates.check_duplicates(own_files, holders)
         known = entities.find_known(connection, submitted.study_id, submission.samples)
-        matching.match(submission.samples, submission.given_ids, known)
+        matched = matching.match(submission.samples, submission.given_ids, known)
+    _analysis(checked, submission, matched, own_files, environment.now())
     return checked.violations
 
 
@@ -153,6 +144,22 @@ def _read_submission(study_id: str, checked: _Checked) -> Submission:
     return payload.read_submission(checked.document, study_id, checked.analysis_type.options.entity_model)
 
 
-def _check_size(analysis: Analysis) -> None:
+def _analysis(
+    checked: _Checked, submission: Submission, matched: Matched, own_files: Sequence[File], now: datetime
+) -> Analysis:
+    """Return the analysis that a payload makes. Raises ParameterError where it is too large to be read again."""
+    analysis = Analysis(
+        analysis_id=own_files[0].analysis_id,
+        study_id=submission.study_id,
+        state=AnalysisState.UNPUBLISHED,
+        type_name=checked.analysis_type.name,
+        type_version=checked.analysis_type.version,
+        samples=matched.samples,
+        files=own_files,
+        data_json=submission.data_json,
+        create_time=now,
+        update_time=now,
+    )
     if analysis.wire_bytes > limits.MAX_MESSAGE_BYTES:
         raise ParameterError("payload_json", f"makes an analysis of more than {limits.MAX_MESSAGE_BYTES} bytes")
+    return analysis
