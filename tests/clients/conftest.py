@@ -32,7 +32,7 @@ MIB = 1024 * 1024
 class ListingSong(RegistrySong):
     """Lists what was registered: every study has one analysis, of all its files."""
 
-    def ListFiles(self, request: ListFilesRequest, context: grpc.ServicerContext) -> ListFilesResponse:  # noqa: ARG002, N802 - as the contract names it and grpc calls it
+    def ListFiles(self, request: ListFilesRequest, context: grpc.ServicerContext) -> ListFilesResponse:
         """Answer from what was registered."""
         files = [found.file for found in self.registered.values() if found.file.study_id == request.study_id]
         return ListFilesResponse(files=files)

@@ -124,7 +124,17 @@ def test_addresses_may_have_a_scheme_and_leave_the_port_out(text: str, address: 
     assert parse_address(text, "50051", "flag") == address
 
 
-@pytest.mark.parametrize("text", ["https://a:1", "ftp://a:1", "a:b", "a:99999", "http://a:1/path", "grpc://", "u@a:1"])
+@pytest.mark.parametrize(
+    "text", ["https://a:1", "ftp://a:1", "a:b", "a:99999", "http://a:1/path", "grpc://", "u@a:1", "[::1", ":p@a:1"]
+)
 def test_what_is_no_address_is_refused_naming_where_it_came_from(text: str) -> None:
     with pytest.raises(ConfigurationError, match="SONG_URL"):
         parse_address(text, "50051", "SONG_URL")
+
+
+def test_a_password_in_an_address_is_neither_shown_nor_named() -> None:
+    configuration = load_configuration({}, {"XDG_CONFIG_HOME": "/nowhere", "SONG_URL": "http://user:secret@h:1"})
+    assert configuration.shown("song.url") == "http://********@h:1"
+    with pytest.raises(ConfigurationError) as caught:
+        _ = configuration.song_address
+    assert "secret" not in str(caught.value)

@@ -51,18 +51,18 @@ class FlakyStudies(StudyServiceServicer):
         self.tokens: list[str | bytes | None] = []
         self.calls = 0
 
-    def CreateStudy(self, request: CreateStudyRequest, context: grpc.ServicerContext) -> CreateStudyResponse:  # noqa: N802 - of the contract
+    def CreateStudy(self, request: CreateStudyRequest, context: grpc.ServicerContext) -> CreateStudyResponse:
         self.request_ids.append(request.request_id)
         self._fail(context)
         return CreateStudyResponse(study=request.study)
 
-    def GetStudy(self, request: GetStudyRequest, context: grpc.ServicerContext) -> GetStudyResponse:  # noqa: N802 - of the contract
+    def GetStudy(self, request: GetStudyRequest, context: grpc.ServicerContext) -> GetStudyResponse:
         self.tokens.append(dict(context.invocation_metadata()).get("authorization"))
         self._fail(context)
         time.sleep(self.sleep_seconds)
         return GetStudyResponse(study=Study(study_id=request.study_id))
 
-    def ListStudies(self, request: ListStudiesRequest, context: grpc.ServicerContext) -> ListStudiesResponse:  # noqa: N802 - of the contract
+    def ListStudies(self, request: ListStudiesRequest, context: grpc.ServicerContext) -> ListStudiesResponse:
         self._fail(context)
         page = int(request.page_token or "0")
         return ListStudiesResponse(

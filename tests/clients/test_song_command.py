@@ -343,3 +343,36 @@ def run_at_terminal(arguments: list[str], environment: Mapping[str, str]) -> str
             pass  # how Linux says that the other side of a terminal is closed
         process.wait(30)
     return shown.decode()
+
+
+def test_a_version_beyond_the_contract_is_wrong_usage(run_song: RunSong) -> None:
+    assert run_song("get-analysis-type", "-n", "x", "-v", "99999999999").exit_code == 2
+
+
+def test_a_document_that_song_would_not_take_is_not_sent(song: ScriptedSong, run_song: RunSong) -> None:
+    result = run_song("submit", "-f", "-", stdin="x" * (16 * 1024 * 1024 + 1))
+    assert (result.exit_code, song.requests) == (1, [])
+    assert "too large" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [
+        ("config > /dev/full", "song: can't write the result: No space left on device"),
+        ("config >&-", "song: stdout is closed: there is nowhere to print the result"),
+        ("publish <&-", "song: nothing came in on stdin: did the command before fail?"),
+        ("publish -a $'\\xff'", "song: '\\udcff' is not text in utf-8"),
+    ],
+)
+def test_streams_and_arguments_that_are_of_no_use_are_one_line(
+    environment: dict[str, str], redirection: str, message: str
+) -> None:
+    program = f"{sys.executable} -c 'from song_score_client.commands.song import app; app(prog_name=\"song\")'"
+    ended = subprocess.run(
+        ["bash", "-c", f"{program} {redirection}"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr.splitlines()) == (1, [message])

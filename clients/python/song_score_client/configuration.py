@@ -40,6 +40,7 @@ _ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
 
 _DEFAULTS: Mapping[str, str] = {"song.url": "localhost:50051", "score.url": "localhost:50052"}
 _PROFILE_VARIABLE = "STORAGE_PROFILE"
+MASK = "********"
 _SECRETS = frozenset({"song.access_token", "score.access_token"})
 SETTINGS = tuple(_ENVIRONMENT)
 
@@ -93,7 +94,9 @@ class Configuration:
     def shown(self, name: str) -> str | None:
         """Return a setting's text for the eyes of people: secrets masked."""
         text = self.values[name].text
-        return "********" if text is not None and name in _SECRETS else text
+        if text is None:
+            return None
+        return MASK if name in _SECRETS else mask_user(text)
 
     def _address(self, name: str) -> str:
         value = self.values[name]
@@ -133,16 +136,24 @@ def load_configuration(
 
 def parse_address(text: str, default_port: str, source: str) -> str:
     """Return `host:port` of `host`, `host:port`, `grpc://host:port` or `http://host:port`."""
-    url = urlsplit(text if "://" in text else f"grpc://{text}")
+    problem = f"{source}: {mask_user(text)!r} is no address: expected host:port or grpc://host:port"
     try:
+        url = urlsplit(text if "://" in text else f"grpc://{text}")
         host, port = url.hostname, url.port
     except ValueError:
-        host, port = None, None
+        raise ConfigurationError(problem) from None
     if url.scheme == "https":
-        raise ConfigurationError(f"{source}: {text}: TLS is not supported yet, use grpc://")
-    if url.scheme not in _SCHEMES or not host or url.path.strip("/") or url.query or url.username:
-        raise ConfigurationError(f"{source}: {text!r} is no address: expected host:port or grpc://host:port")
+        raise ConfigurationError(f"{source}: {mask_user(text)}: TLS is not supported yet, use grpc://")
+    if url.scheme not in _SCHEMES or not host or url.path.strip("/") or url.query or url.username is not None:
+        raise ConfigurationError(problem)
     return f"[{host}]:{port or default_port}" if ":" in host else f"{host}:{port or default_port}"
+
+
+def mask_user(address: str) -> str:
+    """Return the address without the user and password that somebody may have put before its host."""
+    before, at, host = address.rpartition("@")
+    scheme, separator, _ = before.rpartition("://")
+    return f"{scheme}{separator}{MASK}@{host}" if at else address
 
 
 def default_path(environment: Mapping[str, str] = os.environ) -> Path:

@@ -11,6 +11,9 @@ import typer
 if TYPE_CHECKING:
     from song_score_client.commands.session import Session
 
+MAX_VERSION = 2**31 - 1
+"""The contract counts versions in 32 bits."""
+
 
 def register_analysis_type(
     context: typer.Context,
@@ -36,7 +39,7 @@ def register_analysis_type(
 def get_analysis_type(
     context: typer.Context,
     name: Annotated[str, typer.Option("-n", "--name", help="Name of the type.")],
-    version: Annotated[int, typer.Option("-v", "--version", help="0 means the latest.")] = 0,
+    version: Annotated[int, typer.Option("-v", "--version", min=0, max=MAX_VERSION, help="0 means the latest.")] = 0,
     unrendered: Annotated[
         bool, typer.Option("-u", "--unrendered-only", help="The schema as registered, without the base schema.")
     ] = False,
@@ -54,7 +57,9 @@ def get_analysis_type(
 def list_analysis_types(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Option("-n", "--names", help="Only these; repeat it.")] = None,
-    versions: Annotated[list[int] | None, typer.Option("-v", "--versions", help="Only these; repeat it.")] = None,
+    versions: Annotated[
+        list[int] | None, typer.Option("-v", "--versions", min=1, max=MAX_VERSION, help="Only these; repeat it.")
+    ] = None,
     hide_schema: Annotated[bool, typer.Option("-hs", "--hide-schema", help="Without schemas.")] = False,
     limit: Annotated[int | None, typer.Option("-l", "--limit", min=1, help="At most so many.")] = None,
 ) -> None:

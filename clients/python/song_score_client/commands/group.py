@@ -5,8 +5,10 @@ Nothing heavy is imported here: `--help` must answer at once.
 
 from __future__ import annotations  # errors are imported when one is raised
 
+import os
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -25,7 +27,15 @@ class CommandGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
         """Run the command; an error of the SDK becomes lines on stderr and an exit code."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a full disk is noticed while it can still be said
+        except BrokenPipeError:
+            raise  # ends quietly: nobody reads on
+        except UnicodeEncodeError as error:
+            _end(ctx.info_name, f"{error.object!r} is not text in {error.encoding}", self.exit_code(error))
+        except OSError as error:
+            _end(ctx.info_name, f"can't write the result: {error.strerror}", self.exit_code(error))
         except Exception as error:
             # The module brings grpc with it, so it is not imported for this; an error of it has done that.
             errors = sys.modules.get("song_score_client.errors")
@@ -33,8 +43,9 @@ class CommandGroup(TyperGroup):
                 raise
             report(ctx.info_name, error)
             raise typer.Exit(self.exit_code(error)) from None
+        return result
 
-    def exit_code(self, _error: ClientError) -> int:
+    def exit_code(self, _error: Exception) -> int:
         """Return the program's exit code for an error."""
         return 1
 
@@ -57,6 +68,14 @@ class CommandGroup(TyperGroup):
             if not equals and not is_flag[name] and waiting:
                 front.append(waiting.pop(0))
         return front + rest + waiting
+
+
+def _end(program: str, problem: str, code: int) -> NoReturn:
+    print(f"{program}: {problem}", file=sys.stderr)  # noqa: T201 - this is what a command does
+    # What is still in the buffer would fail once more at exit, with a traceback.
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise typer.Exit(code)
 
 
 def report(program: str, error: ClientError) -> None:

@@ -25,7 +25,7 @@ class Output:
     @property
     def is_for_people(self) -> bool:
         """True when a person looks at stdout and asked for no JSON."""
-        return not self.as_json and sys.stdout.isatty()
+        return not self.as_json and sys.stdout is not None and sys.stdout.isatty()
 
     def show(self, document: Json, view: Callable[[], RenderableType]) -> None:
         """Print one result."""
@@ -83,4 +83,8 @@ def _print_rich(renderable: RenderableType, *, to_stderr: bool = False) -> None:
 
 
 def _write(text: str) -> None:
+    if sys.stdout is None:  # a shell's `>&-`
+        from song_score_client.errors import LocalFileError  # noqa: PLC0415 - brings grpc with it
+
+        raise LocalFileError("stdout is closed: there is nowhere to print the result")
     sys.stdout.write(text)

@@ -7,12 +7,9 @@ from __future__ import annotations  # names that only types need are not importe
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from song_score_client.commands.group import CommandGroup
-
-if TYPE_CHECKING:
-    from song_score_client.errors import ClientError
 
 _WORDS = {"true": True, "false": False}
 
@@ -34,7 +31,7 @@ class ScoreGroup(CommandGroup):
         finally:
             signal.signal(signal.SIGTERM, before)
 
-    def exit_code(self, error: ClientError) -> int:
+    def exit_code(self, error: Exception) -> int:
         """See the table."""
         from song_score_client.commands.exit_codes import exit_code
 
