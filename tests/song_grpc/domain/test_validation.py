@@ -6,7 +6,7 @@ import pytest
 import simplejson
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft7Validator, Draft202012Validator
+from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
 
 from song_grpc.domain import payload, schema_keywords, type_schema, validation
 from song_grpc.domain.analysis_type import AnalysisType, EntityModel, TypeOptions
@@ -247,3 +247,11 @@ def test_submitter_ids_end_where_they_end(value: str) -> None:
     assert broken(rule, {"x": value}) == []
     for wrong in (value + "\n", "", "a b", "a" * 65):
         assert broken(rule, {"x": wrong}) == [("/x", "pattern")]
+
+
+@pytest.mark.parametrize("dialect", ["draft-07", "2020-12"])
+def test_a_missing_checker_of_either_dialect_is_noticed(dialect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    validation.check_formats()
+    monkeypatch.setitem(validation._FORMATS, dialect, FormatChecker(["date"]))
+    with pytest.raises(RuntimeError, match="no checker for the JSON Schema formats"):
+        validation.check_formats()
