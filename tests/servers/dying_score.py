@@ -97,9 +97,9 @@ class DyingLedger(Ledger):
         super().__init__(database, owner=f"dying {os.getpid()}")
         self._death = death
 
-    def add_part(self, upload_id: str, part: UploadPart, epoch: int) -> None:
+    def add_part(self, upload_id: str, part: UploadPart, epoch: int, staging_token: str) -> None:
         self._death.reach("before the part is in the ledger")
-        super().add_part(upload_id, part, epoch)
+        super().add_part(upload_id, part, epoch, staging_token)
         self._death.reach("after the part is in the ledger")
 
     def begin_completion(self, upload_id: str) -> bool:
