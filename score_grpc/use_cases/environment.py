@@ -17,7 +17,7 @@ class Environment:
     ledger: Ledger
     store: ObjectStore
     registry: CachedRegistry
-    """Song's word: of the last half minute for what only looks, reads or goes on; `fresh` for what starts or completes."""
+    """Song's word: of the last half minute for what looks, reads or goes on; `fresh` for what starts or completes."""
     claims: Claims
     hashing: Hashing
     draining: threading.Event

@@ -80,7 +80,8 @@ def _end(program: str, problem: str, code: int) -> NoReturn:
 
 def report(program: str, error: ClientError) -> None:
     """Say on stderr what is wrong; violations follow, one a line, or as a table for people."""
-    violations = getattr(error, "violations", ())
+    # One violation of a request's field is the message again.
+    violations = [(place, what) for place, what in getattr(error, "violations", ()) if what not in str(error)]
     print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - this is what a command does
     if violations and sys.stderr.isatty():
         from song_score_client.commands.output import print_violations  # noqa: PLC0415 - brings rich with it

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from song_score_client.commands.exit_codes import ExitCode, combined_exit_code, exit_code
-from song_score_client.errors import ServiceError
+from song_score_client.errors import AnalysisNotPublishedError, ServiceError
 from song_score_client.progress import Document, Progress
 from song_score_client.quantities import format_bytes, format_seconds
 from song_score_client.transfer.batch import Batch, Outcome, Receipt, Transfer
@@ -39,6 +39,8 @@ def _show(outcome: Outcome, progress: Progress, verb: str) -> None:
 def report_failure(progress: Progress, name: str, object_id: str, error: Exception) -> None:
     """Say that a file failed, and why."""
     message = str(error) or type(error).__name__
+    if isinstance(error, AnalysisNotPublishedError):
+        message += " (--unpublished)"  # the flag of the words that the service uses
     # Many messages name the path, and with it the file.
     text = message if name in message else f"{name}: {message}"
     document: Document = {

@@ -187,7 +187,7 @@ class SchemaViolation(_message.Message):
     """
     keyword: _builtins.str
     """The schema keyword that failed, for example `required`, `enum`, `pattern`; `fileTypes` and
-    `uniqueFileNames` for the rules a schema can't state.
+    `uniqueFileNames` for the rules a schema can't state, `work` where a payload took too much work to check.
     """
     message: _builtins.str
     """What is wrong, in words for the submitter. At most 500 characters."""
