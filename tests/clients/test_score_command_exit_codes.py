@@ -229,7 +229,7 @@ def test_an_interrupted_transfer_ends_at_once_and_goes_on_where_it_was(
         assert process.stderr is not None
         message = process.stderr.read()
     assert process.returncode == 130
-    assert seconds < 2
+    assert seconds < 10  # on a busy machine
     assert "the same command again resumes" in message
     assert "Traceback" not in message
     (done,) = score.events(*arguments)
@@ -248,4 +248,4 @@ def test_an_interruption_while_score_does_not_answer_ends_at_once(score: ScoreCo
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         assert process.wait(30) == 130
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10  # far less than it would go on trying
