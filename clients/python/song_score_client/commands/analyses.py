@@ -102,7 +102,7 @@ def list_analyses(
     ] = None,
     limit: Annotated[int | None, typer.Option("-l", "--limit", min=1, help="At most so many.")] = None,
 ) -> None:
-    """List the analyses of the study, oldest first."""
+    """List the PUBLISHED analyses of the study, or those of the states asked for, oldest first."""
     from itertools import islice
 
     from song_score_client.overture_json import render_analysis, state_name
