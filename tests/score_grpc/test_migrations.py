@@ -1,5 +1,6 @@
 """The ledger's migrations make the ledger's tables."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,13 @@ def test_the_migrations_make_the_tables(kind: str, request: pytest.FixtureReques
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     database.close()
+
+
+def test_processes_that_migrate_at_once_take_turns(request: pytest.FixtureRequest) -> None:
+    url = new_database(request)
+    databases = [Database(url) for _ in range(6)]
+    with ThreadPoolExecutor(len(databases)) as pool:
+        list(pool.map(lambda database: database.upgrade(MIGRATIONS), databases))
+    for database in databases:
+        database.check(MIGRATIONS)
+        database.close()

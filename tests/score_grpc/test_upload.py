@@ -4,7 +4,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import grpc
 import pytest
@@ -25,7 +25,8 @@ from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.uploads import Upload
-from score_grpc.gateways.objects.port import Staging
+from score_grpc.gateways.objects.local import LocalObjectStore
+from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
 from score_grpc.use_cases.claims import Claims, PartClaim
 from tests.servers.raw_score import CHUNK, MIB, bytes_of, chunks_of
 from tests.servers.score_world import PART, World, random_bytes
@@ -318,6 +319,31 @@ def test_a_completion_that_ends_unexpectedly_is_tried_again_and_given_up_after_s
         assert (answer.upload.state, answer.upload.last_failure.reason) == (UPLOAD_STATE_OPEN, "STORE_UNAVAILABLE")
         assert answer.upload.persisted_part_total == 3
     assert world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED
+
+
+def test_a_step_that_outlasts_the_lease_keeps_it(
+    open_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LEASE_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "SWEEP_PERIOD_SECONDS", 0.1)
+    world = open_world()
+    data = world.register("object-1", random_bytes(SIZE))
+    upload = world.start("object-1")
+    world.send(upload, data)
+    genuine, taken = LocalObjectStore.assemble, []
+    replica = Ledger(world.score._database, owner="another replica")
+
+    def assemble(store: LocalObjectStore, staging: Staging, parts: Sequence[StagedPart]) -> StoredBytes:
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            taken.append(replica.begin_completion(upload.upload_id))
+            time.sleep(0.05)
+        return genuine(store, staging, parts)
+
+    monkeypatch.setattr(LocalObjectStore, "assemble", assemble)
+    assert world.complete(upload).upload.state == UPLOAD_STATE_COMPLETED
+    assert taken
+    assert not any(taken)
 
 
 def wait_until_streaming(world: World, upload_id: str) -> None:
