@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from song_grpc.database import analyses, analysis_types, entities, files, locks, outbox, requests, studies
-from song_grpc.database.engine import Database
+from song_grpc.database.engine import Connection, Database
 from song_grpc.domain import access, duplicates, ids, limits, matching, payload, violations
 from song_grpc.domain.access import Action, Facts, Principal
 from song_grpc.domain.analysis import Analysis, AnalysisState, File
@@ -67,11 +67,7 @@ def submit(environment: Environment, principal: Principal, submitted: Submitted,
         answer = requests.find(connection, key)
         if answer is not None:
             return str(answer["analysis_id"])
-        if not submitted.allow_duplicates:
-            holders = files.find_holders(connection, submitted.study_id, (file.md5 for file in own_files))
-            duplicates.check_duplicates(own_files, holders)
-        known = entities.find_known(connection, submitted.study_id, submission.samples)
-        matched = matching.match(submission.samples, submission.given_ids, known)
+        matched = _match(connection, submitted, submission, own_files)
         now = environment.now()
         analysis = _analysis(checked, submission, matched, own_files, now)
         entities.add(connection, submitted.study_id, matched)
@@ -90,11 +86,7 @@ def validate(environment: Environment, principal: Principal, submitted: Submitte
     submission = _read_submission(submitted.study_id, checked)
     own_files = payload.read_files(checked.document, submitted.study_id, ids.new_analysis_id())
     with environment.database.read() as connection:
-        if not submitted.allow_duplicates:
-            holders = files.find_holders(connection, submitted.study_id, (file.md5 for file in own_files))
-            duplicates.check_duplicates(own_files, holders)
-        known = entities.find_known(connection, submitted.study_id, submission.samples)
-        matched = matching.match(submission.samples, submission.given_ids, known)
+        matched = _match(connection, submitted, submission, own_files)
     _analysis(checked, submission, matched, own_files, environment.now())
     return checked.violations
 
@@ -105,6 +97,15 @@ def _check(environment: Environment, submitted: Submitted) -> _Checked:
     document = payload.read(submitted.payload_json)
     analysis_type = _resolve_type(environment, payload.wanted_type(document))
     return _Checked(document, analysis_type, payload.violations(document, analysis_type, Work(submitted.is_wanted)))
+
+
+def _match(connection: Connection, submitted: Submitted, submission: Submission, own_files: Sequence[File]) -> Matched:
+    """Hold a submission against what is stored: no file twice, and the entities as they are known."""
+    if not submitted.allow_duplicates:
+        holders = files.find_holders(connection, submitted.study_id, (file.md5 for file in own_files))
+        duplicates.check_duplicates(own_files, holders)
+    known = entities.find_known(connection, submitted.study_id, submission.samples)
+    return matching.match(submission.samples, submission.given_ids, known)
 
 
 def _check_study(database: Database, study_id: str) -> None:

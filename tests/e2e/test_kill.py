@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from song_score_client.transfer.upload import upload_file
 
 from tests.servers import seaweedfs as seaweed
 from tests.servers.dying_score import PLACES
-from tests.servers.processes import ServiceProcess
+from tests.servers.processes import ServiceProcess, free_port
 from tests.servers.registry_song import TOKEN, RegistrySong
 
 MIB = 1024 * 1024
@@ -41,7 +40,7 @@ class Place:
         self.file.write_bytes(data)
         self.md5 = hashlib.md5(data).hexdigest()
         song.register(self.object_id, SIZE, self.md5)
-        self.port = _free_port()
+        self.port = free_port()
         self.log = folder / "score.log"
 
     def start(self, place: str = "nowhere", count: int = 1) -> ServiceProcess:
@@ -82,12 +81,6 @@ class Place:
         result = json.loads(client.communicate(timeout=60)[0])
         assert result["md5"] == self.md5
         assert hashlib.md5(target.read_bytes()).hexdigest() == self.md5
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _python_path() -> dict[str, str]:

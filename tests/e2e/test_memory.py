@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import socket
 import struct
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.processes import ServiceProcess
+from tests.servers.processes import ServiceProcess, free_port
 from tests.servers.registry_song import TOKEN, RegistrySong
 
 MIB = 1024 * 1024
@@ -58,10 +57,12 @@ def transfer(folder: Path, song: RegistrySong, size: int) -> Peaks:
     file = folder / "reads.bam"
     md5 = write_file(file, size)
     song.register("object-1", size, md5)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {"port": port, "song_address": song.address, "service_token": TOKEN, "data_dir": str(folder / "data")}
+    settings = {
+        "port": free_port(),
+        "song_address": song.address,
+        "service_token": TOKEN,
+        "data_dir": str(folder / "data"),
+    }
     path = {"PYTHONPATH": str(Path.cwd())}
     command = ["tests/servers/dying_score.py", "nowhere", "1", json.dumps(settings)]
     score = ServiceProcess(command, folder / "score.log", path)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.processes import ServiceProcess
+from tests.servers.processes import ServiceProcess, free_port
 
 BIN = Path(sys.executable).parent
 EXAMPLE = Path("docs/example").absolute()
@@ -21,7 +20,7 @@ class Pair:
 
     def __init__(self, folder: Path, song_environment: Mapping[str, str], score_environment: Mapping[str, str]) -> None:
         self.folder = folder
-        song_port, score_port = _free_port(), _free_port()
+        song_port, score_port = free_port(), free_port()
         common = [f"--data-dir={folder / 'data'}"]
         song = ["-m", "song_grpc", f"--port={song_port}", f"--score-address=127.0.0.1:{score_port}", *common]
         score = ["-m", "score_grpc", f"--port={score_port}", f"--song-address=127.0.0.1:{song_port}", *common]
@@ -48,12 +47,6 @@ class Pair:
         submitted = self.run("song", "submit", "-f", str(EXAMPLE / "payload.json"))
         analysis_id: str = json.loads(submitted.stdout)["analysisId"]
         return analysis_id
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
