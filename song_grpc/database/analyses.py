@@ -3,20 +3,25 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, insert, select, tuple_
 
 from song_grpc.database import entities, files
 from song_grpc.database.batches import in_batches
-from song_grpc.database.tables import analyses, state_changes
+from song_grpc.database.tables import analyses, history
 from song_grpc.database.times import from_microseconds, to_microseconds
 from song_grpc.domain import paging
-from song_grpc.domain.analysis import STATE_CHANGE_BYTES, Analysis, AnalysisState, StateChange
+from song_grpc.domain.analysis import Analysis, AnalysisState, StateChange
+from song_grpc.domain.history import STATE_ACTIONS, Cause, HistoryAction, HistoryEntry, state_changes
 
 _COLUMNS = analyses.c
+_STATE_ACTIONS = [action.value for action in STATE_ACTIONS]
 
 
 def add(connection: Connection, analysis: Analysis) -> None:
-    """Store a new analysis with its files and the links to its samples, which are there already."""
+    """Store a new analysis with its files and the links to its samples, which are there already.
+
+    History and event are the business of `changes`.
+    """
     connection.execute(
         insert(analyses).values(
             analysis_id=analysis.analysis_id,
@@ -28,6 +33,7 @@ def add(connection: Connection, analysis: Analysis) -> None:
             create_time=to_microseconds(analysis.create_time),
             update_time=to_microseconds(analysis.update_time),
             wire_bytes=analysis.wire_bytes,
+            revision=analysis.revision,
         )
     )
     files.add(connection, analysis.files)
@@ -75,27 +81,6 @@ def read(connection: Connection, analysis_ids: Iterable[str]) -> Sequence[Analys
     return _put_together(connection, sorted(rows, key=lambda row: (row.create_time, row.analysis_id)))
 
 
-def change_state(connection: Connection, analysis_id: str, change: StateChange) -> None:
-    """Give an analysis, locked by this transaction, another state, and its history a row."""
-    time = to_microseconds(change.time)
-    connection.execute(
-        update(analyses)
-        .where(_COLUMNS.analysis_id == analysis_id)
-        .values(state=change.updated_state.value, update_time=time, wire_bytes=_COLUMNS.wire_bytes + STATE_CHANGE_BYTES)
-    )
-    count = select(func.count()).where(state_changes.c.analysis_id == analysis_id)
-    connection.execute(
-        insert(state_changes).values(
-            analysis_id=analysis_id,
-            position=connection.scalar(count),
-            initial_state=change.initial_state.value,
-            updated_state=change.updated_state.value,
-            time=time,
-            actor=change.actor,
-        )
-    )
-
-
 def _put_together(connection: Connection, rows: Sequence[Row[Any]]) -> list[Analysis]:
     ids = [row.analysis_id for row in rows]
     files_of = files.read_of(connection, ids)
@@ -114,21 +99,18 @@ def _put_together(connection: Connection, rows: Sequence[Row[Any]]) -> list[Anal
             create_time=from_microseconds(row.create_time),
             update_time=from_microseconds(row.update_time),
             state_changes=changes_of.get(row.analysis_id, []),
+            revision=row.revision,
         )
         for row in rows
     ]
 
 
 def _read_changes(connection: Connection, analysis_ids: Iterable[str]) -> dict[str, list[StateChange]]:
-    found: dict[str, list[StateChange]] = {}
+    found: dict[str, list[HistoryEntry]] = {}
     for batch in in_batches(analysis_ids):
-        query = select(state_changes).where(state_changes.c.analysis_id.in_(batch))
-        for row in connection.execute(query.order_by(state_changes.c.analysis_id, state_changes.c.position)):
-            change = StateChange(
-                AnalysisState(row.initial_state),
-                AnalysisState(row.updated_state),
-                from_microseconds(row.time),
-                row.actor,
-            )
-            found.setdefault(row.analysis_id, []).append(change)
-    return found
+        query = select(history).where(history.c.analysis_id.in_(batch), history.c.action.in_(_STATE_ACTIONS))
+        for row in connection.execute(query.order_by(history.c.analysis_id, history.c.revision)):
+            cause = Cause(row.actor, from_microseconds(row.time), row.reason)
+            entry = HistoryEntry(row.revision, HistoryAction(row.action), cause, AnalysisState(row.state))
+            found.setdefault(row.analysis_id, []).append(entry)
+    return {analysis_id: state_changes(entries) for analysis_id, entries in found.items()}

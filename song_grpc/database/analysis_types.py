@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, and_, func, insert, or_, select, tuple_
 from song_grpc.database.tables import analysis_types
 from song_grpc.database.times import from_microseconds, to_microseconds
 from song_grpc.domain import paging
-from song_grpc.domain.analysis_type import AnalysisType, EntityModel, TypeFilter, TypeOptions
+from song_grpc.domain.analysis_type import AnalysisType, EntityModel, ExternalValidation, TypeFilter, TypeOptions
 
 _COLUMNS = analysis_types.c
 _WITHOUT_SCHEMA_BYTES = 512
@@ -23,6 +23,9 @@ def add(connection: Connection, analysis_type: AnalysisType) -> None:
             version=analysis_type.version,
             entity_model=analysis_type.options.entity_model.value,
             file_types_json=json.dumps(analysis_type.options.file_types),
+            external_validations_json=json.dumps(
+                [[one.url, one.json_path] for one in analysis_type.options.external_validations]
+            ),
             schema_json=analysis_type.schema_json,
             create_time=to_microseconds(analysis_type.create_time),
             wire_bytes=analysis_type.wire_bytes,
@@ -84,7 +87,11 @@ def _analysis_type(row: Row[Any], schema_json: str) -> AnalysisType:
     return AnalysisType(
         name=row.name,
         version=row.version,
-        options=TypeOptions(EntityModel(row.entity_model), tuple(json.loads(row.file_types_json))),
+        options=TypeOptions(
+            EntityModel(row.entity_model),
+            tuple(json.loads(row.file_types_json)),
+            tuple(ExternalValidation(*pair) for pair in json.loads(row.external_validations_json)),
+        ),
         schema_json=schema_json,
         create_time=from_microseconds(row.create_time),
     )

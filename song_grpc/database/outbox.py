@@ -21,5 +21,6 @@ def add(connection: Connection, action: EventAction, analysis: Analysis) -> None
             state=analysis.state.value,
             time=to_microseconds(analysis.update_time),
             analysis_json=canonical_json(analysis),
+            type_name=analysis.type_name,
         )
     )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, insert, select
 from song_grpc.database.tables import studies
 from song_grpc.database.times import from_microseconds, to_microseconds
 from song_grpc.domain import paging
-from song_grpc.domain.study import Study
+from song_grpc.domain.study import Study, StudyVisibility
 
 
 def add(connection: Connection, study: Study) -> None:
@@ -22,6 +22,7 @@ def add(connection: Connection, study: Study) -> None:
             info_json=study.info_json,
             create_time=to_microseconds(study.create_time),
             wire_bytes=study.wire_bytes,
+            visibility=study.visibility.value,
         )
     )
 
@@ -59,4 +60,5 @@ def _study(row: Row[Any]) -> Study:
         description=row.description,
         info_json=row.info_json,
         create_time=from_microseconds(row.create_time),
+        visibility=StudyVisibility(row.visibility),
     )

@@ -45,6 +45,7 @@ studies = Table(
     Column("info_json", Text, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Column("wire_bytes", Integer, nullable=False),
+    Column("visibility", String(16), nullable=False),
 )
 
 analysis_types = Table(
@@ -54,6 +55,7 @@ analysis_types = Table(
     Column("version", Integer, nullable=False),
     Column("entity_model", String(32), nullable=False),
     Column("file_types_json", Text, nullable=False),
+    Column("external_validations_json", Text, nullable=False),
     Column("schema_json", Text, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Column("wire_bytes", Integer, nullable=False),
@@ -110,9 +112,17 @@ analyses = Table(
     Column("create_time", BigInteger, nullable=False),
     Column("update_time", BigInteger, nullable=False),
     Column("wire_bytes", Integer, nullable=False),
-    # Lists walk it: one state of one study, oldest first.
+    Column("revision", Integer, nullable=False),
+    # Known from the history too; here for lists.
+    Column("first_publish_time", BigInteger),
+    Column("publish_time", BigInteger),
+    Column("publishing_until", BigInteger),
+    # Lists walk them: one state of one study, in the order of one time.
     Index(None, "study_id", "state", "create_time", "analysis_id"),
+    Index(None, "study_id", "state", "update_time", "analysis_id"),
+    Index(None, "study_id", "state", "publish_time", "analysis_id"),
 )
+# On PostgreSQL, the migration makes ix_analyses_data too: GIN over song_filterable(data_json), for filters on data.
 
 analysis_samples = Table(
     "analysis_samples",
@@ -142,16 +152,18 @@ files = Table(
     Index(None, "study_id", "md5"),
 )
 
-state_changes = Table(
-    "state_changes",
+history = Table(
+    "history",
     METADATA,
     Column("analysis_id", ID, ForeignKey("analyses.analysis_id"), nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("initial_state", STATE, nullable=False),
-    Column("updated_state", STATE, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("state", STATE, nullable=False),
     Column("time", BigInteger, nullable=False),
     Column("actor", Text, nullable=False),
-    PrimaryKeyConstraint("analysis_id", "position"),
+    Column("reason", Text, nullable=False),
+    Column("subjects_json", Text, nullable=False),
+    PrimaryKeyConstraint("analysis_id", "revision"),
 )
 
 outbox = Table(
@@ -166,8 +178,28 @@ outbox = Table(
     Column("state", STATE, nullable=False),
     Column("time", BigInteger, nullable=False),
     Column("analysis_json", Text, nullable=False),
+    Column("type_name", key(225), nullable=False),
+    # Its place in the one order of all events, given by the relay after the commit; null until then.
+    Column("position", BigInteger),
     Index(None, "analysis_id", "number"),
+    Index(None, "position", unique=True),
+    Index(None, "time"),
 )
+
+relay = Table(
+    "relay",
+    METADATA,
+    Column("name", key(64), primary_key=True),
+    Column("holder", key(64), nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    # Of the last event that has one.
+    Column("last_position", BigInteger, nullable=False),
+    # Of the last event that Kafka has acknowledged.
+    Column("sent_position", BigInteger, nullable=False),
+    # Of the last event that is no longer kept; 0: all are.
+    Column("pruned_position", BigInteger, nullable=False),
+)
+"""One row, `events`, made by the migration: who gives events their positions and sends them, and how far it got."""
 
 requests = Table(
     "requests",

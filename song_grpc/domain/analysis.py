@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from song_grpc.domain import etags
+
 # Of a message's tags, lengths and numbers; see `wire_bytes`.
 _ANALYSIS_OVERHEAD_BYTES = 512
 _FILE_OVERHEAD_BYTES = 160
 _SAMPLE_OVERHEAD_BYTES = 320
 STATE_CHANGE_BYTES = 160
+"""Without its reason."""
 
 
 class AnalysisState(Enum):
@@ -37,6 +40,11 @@ class Donor:
     gender: str
     info_json: str
 
+    @property
+    def etag(self) -> str:
+        """Mark of this version."""
+        return etags.of_content(self.donor_id, self.gender, self.info_json)
+
 
 @dataclass(frozen=True, slots=True)
 class Specimen:
@@ -49,6 +57,14 @@ class Specimen:
     specimen_tissue_source: str
     specimen_type: str
     info_json: str
+
+    @property
+    def etag(self) -> str:
+        """Mark of this version."""
+        return etags.of_content(
+            *(self.specimen_id, self.tumour_normal_designation, self.specimen_tissue_source),
+            *(self.specimen_type, self.info_json),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +79,13 @@ class Sample:
     info_json: str
     specimen: Specimen
     donor: Donor
+
+    @property
+    def etag(self) -> str:
+        """Mark of this version of the sample itself."""
+        return etags.of_content(
+            self.sample_id, self.sample_type, self.matched_normal_submitter_sample_id, self.info_json
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +105,13 @@ class File:
     info_json: str
 
     @property
+    def etag(self) -> str:
+        """Mark of this version."""
+        return etags.of_content(
+            self.object_id, self.size_bytes, self.md5, self.access.value, self.data_type, self.info_json
+        )
+
+    @property
     def wire_bytes(self) -> int:
         """At least what its message takes."""
         return _FILE_OVERHEAD_BYTES + sum(
@@ -99,6 +129,8 @@ class StateChange:
     time: datetime
     actor: str
     """Name of the principal who asked for it."""
+    reason: str = ""
+    """As given; empty where none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +152,13 @@ class Analysis:
     update_time: datetime
     state_changes: Sequence[StateChange] = field(default=())
     """Oldest first."""
+    revision: int = 1
+    """Counts its changes, from 1."""
+
+    @property
+    def etag(self) -> str:
+        """Mark of this version."""
+        return etags.of_revision(self.revision)
 
     @property
     def first_publish_time(self) -> datetime | None:
@@ -133,12 +172,13 @@ class Analysis:
 
     @property
     def wire_bytes(self) -> int:
-        """At least what its message takes, as long as no state changes."""
+        """At least what its message takes."""
         return (
             _ANALYSIS_OVERHEAD_BYTES
             + len(self.data_json.encode())
             + sum(file.wire_bytes for file in self.files)
             + sum(_sample_bytes(sample) for sample in self.samples)
+            + sum(STATE_CHANGE_BYTES + len(change.reason.encode()) for change in self.state_changes)
         )
 
 

@@ -23,12 +23,23 @@ class EntityModel(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalValidation:
+    """A web service to ask about values of each payload."""
+
+    url: str
+    """With `{study}` and `{value}`."""
+    json_path: str
+    """RFC 9535, without its `$.`."""
+
+
+@dataclass(frozen=True, slots=True)
 class TypeOptions:
     """What a type asks of its analyses beyond the schema."""
 
     entity_model: EntityModel = EntityModel.DONOR_SPECIMEN_SAMPLE
     file_types: tuple[str, ...] = ()
     """Permitted values of `files[].fileType`; empty permits any."""
+    external_validations: tuple[ExternalValidation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,7 @@ class RequestedOptions:
 
     entity_model: EntityModel | None = None
     file_types: tuple[str, ...] | None = None
+    external_validations: tuple[ExternalValidation, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,8 @@ class AnalysisType:
     def wire_bytes(self) -> int:
         """At least what its message takes."""
         file_types = sum(len(name.encode()) + 2 for name in self.options.file_types)
-        return _OVERHEAD_BYTES + len(self.name) + file_types + len(self.schema_json.encode())
+        external = sum(len(one.url) + len(one.json_path) + 16 for one in self.options.external_validations)
+        return _OVERHEAD_BYTES + len(self.name) + file_types + external + len(self.schema_json.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,9 @@ def effective_options(requested: RequestedOptions, latest: AnalysisType | None) 
     return TypeOptions(
         entity_model=before.entity_model if requested.entity_model is None else requested.entity_model,
         file_types=before.file_types if requested.file_types is None else requested.file_types,
+        external_validations=before.external_validations
+        if requested.external_validations is None
+        else requested.external_validations,
     )
 
 

@@ -2,13 +2,21 @@
 
 SongError
 ├── StudyNotFoundError · AnalysisNotFoundError · AnalysisTypeNotFoundError                          not there
+│   └── FileNotFoundInStudyError · DonorNotFoundError · SpecimenNotFoundError · SampleNotFoundError
+│       └── NotRelatedToStudyError
 ├── StudyExistsError · DuplicateFilesError                                                      there already
+│   └── DonorExistsError · SpecimenExistsError · SampleExistsError
+├── EtagMismatchError                                                                       changed meanwhile
 ├── PayloadParsingError · SchemaViolationError · MalformedSchemaError · ParameterError            bad request
 │   └── TypeNameReservedError · StudyIdMismatchError · RequestIdReusedError
 ├── DonorIdCorruptedError · SpecimenIdCorruptedError · SampleIdCorruptedError                     wrong entity
 │   └── DonorDataMismatchError · SpecimenDataMismatchError · SampleDataMismatchError
 │       └── SpecimenDonorMismatchError · SampleSpecimenMismatchError
 ├── SuppressedError · TypeVersionNotLatestError                                                    wrong state
+│   └── EntityInUseError · FileUpdateIllegalError · FileDeleteIllegalError · AnalysisUpdateIllegalError
+├── FileUpdateInvalidError                                                                         bad request
+├── IdNotFoundError · IdServiceError · IdServiceAnswerError                                         id service
+├── ResumeTokenExpiredError · EventBrokerMissingError                                                   events
 ├── ObjectsMissingError · ObjectSizesMismatchError · ObjectChecksumsMismatchError           Score's other bytes
 ├── ScoreUnreachableError · ScoreTimedOutError · ScoreAnswerUnusableError                               Score
 ├── ScopeMissingError                                                                             not allowed
@@ -222,3 +230,149 @@ class ScoreBusyError(SongError):
 
 class FilesLostError(SongError):
     """A stored analysis has no file: the database was damaged."""
+
+
+class FileNotFoundInStudyError(SongError):
+    """No such file in the study, or not for this caller."""
+
+    def __init__(self, study_id: str, object_id: str) -> None:
+        super().__init__(f"study '{study_id}' has no file '{object_id}'", study_id=study_id, object_id=object_id)
+
+
+class EntityNotFoundError(SongError):
+    """No such donor, specimen or sample in the study, or not for this caller."""
+
+    kind = "entity"
+
+    def __init__(self, study_id: str, entity_id: str) -> None:
+        super().__init__(f"study '{study_id}' has no {self.kind} '{entity_id}'", study_id=study_id, entity_id=entity_id)
+
+
+class DonorNotFoundError(EntityNotFoundError):
+    """No such donor."""
+
+    kind = "donor"
+
+
+class SpecimenNotFoundError(EntityNotFoundError):
+    """No such specimen."""
+
+    kind = "specimen"
+
+
+class SampleNotFoundError(EntityNotFoundError):
+    """No such sample."""
+
+    kind = "sample"
+
+
+class NotRelatedToStudyError(SongError):
+    """It belongs to another study, which the caller may read, and which is not named."""
+
+    def __init__(self, study_id: str, entity_id: str) -> None:
+        super().__init__(f"'{entity_id}' does not belong to study '{study_id}'", study_id=study_id, entity_id=entity_id)
+
+
+class EntityExistsError(SongError):
+    """The id service gave an id that is another entity's already."""
+
+    kind = "entity"
+
+    def __init__(self, submitter_id: str, entity_id: str) -> None:
+        super().__init__(
+            f"the id service gave {self.kind} '{submitter_id}' the id '{entity_id}', which is another {self.kind}'s",
+            submitter_id=submitter_id,
+            entity_id=entity_id,
+        )
+
+
+class DonorExistsError(EntityExistsError):
+    """The id is another donor's."""
+
+    kind = "donor"
+
+
+class SpecimenExistsError(EntityExistsError):
+    """The id is another specimen's."""
+
+    kind = "specimen"
+
+
+class SampleExistsError(EntityExistsError):
+    """The id is another sample's."""
+
+    kind = "sample"
+
+
+class EtagMismatchError(SongError):
+    """Somebody else changed it since it was read."""
+
+    def __init__(self, what: str, etag: str) -> None:
+        super().__init__(f"{what} was changed since it was read: read it again, its etag is now '{etag}'", etag=etag)
+
+
+class EntityInUseError(SongError):
+    """Analyses refer to what was to be deleted; `analysis_ids` names the first 20."""
+
+    def __init__(self, kind: str, entity_id: str, analysis_ids: Sequence[str], total: int) -> None:
+        super().__init__(
+            f"{kind} '{entity_id}' can't be deleted: {total} analyses refer to it or to what is below it",
+            entity_id=entity_id,
+            analysis_ids=",".join(analysis_ids[:LISTED_IDS]),
+            analysis_count=str(total),
+        )
+
+
+class FileUpdateInvalidError(SongError):
+    """Values of a file update are out of their bounds; `violations` lists every one."""
+
+    def __init__(self, object_id: str, violations: Sequence[tuple[str, str]]) -> None:
+        first, text = violations[0]
+        super().__init__(f"the update of file '{object_id}' is not valid: {first}: {text}", object_id=object_id)
+        self.violations = violations
+
+
+class FileUpdateIllegalError(SongError):
+    """The state of the analysis forbids the update of the file."""
+
+
+class FileDeleteIllegalError(SongError):
+    """The analysis is not UNPUBLISHED, or no file would be left."""
+
+
+class AnalysisUpdateIllegalError(SongError):
+    """The analysis is SUPPRESSED, or would move to another entity model."""
+
+
+class IdNotFoundError(SongError):
+    """The id service knows no id for a submitter id."""
+
+    def __init__(self, kind: str, study_id: str, submitter_id: str) -> None:
+        super().__init__(
+            f"the id service knows no {kind} '{submitter_id}' of study '{study_id}'",
+            kind=kind,
+            study_id=study_id,
+            submitter_id=submitter_id,
+        )
+
+
+class IdServiceError(SongError):
+    """The id service can't be reached, or failed; metadata `status` has its HTTP status where it gave one."""
+
+
+class IdServiceAnswerError(SongError):
+    """The id service answered with nothing, or with what can't be an id."""
+
+
+class ResumeTokenExpiredError(SongError):
+    """The events after a resume token are no longer kept."""
+
+    def __init__(self) -> None:
+        super().__init__("the events after this resume token are no longer kept: begin anew, from what there is")
+
+
+class EventBrokerMissingError(SongError):
+    """No Kafka is configured."""
+
+    def __init__(self) -> None:
+        super().__init__("this server sends events to no Kafka: replay them with WatchEvents from a time")

@@ -51,6 +51,9 @@ VALIDATION_DEADLINE_SECONDS = 30.0  # of the clock: then the server is too busy 
 MAX_FORMAT_CHARS = 8 * KIBIBYTE  # of a text that has a format
 MAX_IRI_CHARS = 2 * KIBIBYTE  # its checker takes half a millisecond a character
 
+# Changes.
+MAX_REASON_CHARS = 1000
+
 # Violations.
 MAX_VIOLATIONS = 10_000
 MAX_VIOLATION_MESSAGE_CHARS = 500

@@ -12,6 +12,7 @@ class EventAction(Enum):
     """What an event tells."""
 
     CREATE = "CREATE"
+    UPDATE = "UPDATE"
     PUBLISH = "PUBLISH"
     UNPUBLISH = "UNPUBLISH"
     SUPPRESS = "SUPPRESS"

@@ -2,13 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
-from song_grpc.domain import json_text
+from song_grpc.domain import etags, json_text
 from song_grpc.domain.errors import ParameterError, PayloadParsingError
 from song_grpc.domain.ids import check_study_id
 from song_grpc.domain.limits import MAX_STUDY_DESCRIPTION_BYTES, MAX_STUDY_INFO_BYTES, MAX_STUDY_NAME_CHARS
 
 _OVERHEAD_BYTES = 64  # of a message's tags, lengths and timestamp
+
+
+class StudyVisibility(Enum):
+    """Who may see what of a study's published analyses."""
+
+    OPEN = "OPEN"
+    CONTROLLED = "CONTROLLED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,13 @@ class Study:
     info_json: str
     """A JSON object without null-valued keys, or empty."""
     create_time: datetime
+    visibility: StudyVisibility = StudyVisibility.OPEN
+
+    @property
+    def etag(self) -> str:
+        """Mark of this version."""
+        texts = (self.study_id, self.name, self.organization, self.description, self.info_json)
+        return etags.of_content(*texts, self.visibility.value)
 
     @property
     def wire_bytes(self) -> int:
@@ -44,7 +59,7 @@ def create_study(wanted: Study, now: datetime) -> Study:
     if len(wanted.info_json.encode()) > MAX_STUDY_INFO_BYTES:
         raise ParameterError("study.info_json", f"has more than {MAX_STUDY_INFO_BYTES} bytes")
     info = _read_info(wanted.info_json) if wanted.info_json else ""
-    return Study(wanted.study_id, wanted.name, wanted.organization, wanted.description, info, now)
+    return Study(wanted.study_id, wanted.name, wanted.organization, wanted.description, info, now, wanted.visibility)
 
 
 def _read_info(text: str) -> str:

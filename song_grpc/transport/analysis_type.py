@@ -3,7 +3,13 @@
 import grpc
 from song.v1 import analysis_type_pb2, analysis_type_service_pb2, analysis_type_service_pb2_grpc
 
-from song_grpc.domain.analysis_type import AnalysisType, EntityModel, RequestedOptions, TypeFilter
+from song_grpc.domain.analysis_type import (
+    AnalysisType,
+    EntityModel,
+    ExternalValidation,
+    RequestedOptions,
+    TypeFilter,
+)
 from song_grpc.domain.errors import ParameterError
 from song_grpc.domain.paging import PageRequest
 from song_grpc.transport.caller import Callers
@@ -66,7 +72,12 @@ def _to_domain(options: analysis_type_pb2.AnalysisTypeOptions) -> RequestedOptio
     if options.entity_model not in _MODELS:
         raise ParameterError("options.entity_model", "is none of the contract's values")
     file_types = tuple(options.file_types.names) if options.HasField("file_types") else None
-    return RequestedOptions(_MODELS[options.entity_model], file_types)
+    external = (
+        tuple(ExternalValidation(one.url, one.json_path) for one in options.external_validations.items)
+        if options.HasField("external_validations")
+        else None
+    )
+    return RequestedOptions(_MODELS[options.entity_model], file_types, external)
 
 
 def _to_message(analysis_type: AnalysisType) -> analysis_type_pb2.AnalysisType:
@@ -77,6 +88,12 @@ def _to_message(analysis_type: AnalysisType) -> analysis_type_pb2.AnalysisType:
         options=analysis_type_pb2.AnalysisTypeOptions(
             entity_model=_MODEL_VALUES[analysis_type.options.entity_model],
             file_types=analysis_type_pb2.FileTypes(names=analysis_type.options.file_types),
+            external_validations=analysis_type_pb2.ExternalValidations(
+                items=[
+                    analysis_type_pb2.ExternalValidation(url=one.url, json_path=one.json_path)
+                    for one in analysis_type.options.external_validations
+                ]
+            ),
         ),
         schema_json=analysis_type.schema_json,
     )

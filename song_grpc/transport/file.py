@@ -61,4 +61,5 @@ def file_message(file: File) -> file_pb2.File:
         access=_ACCESS_VALUES[file.access],
         data_type=file.data_type,
         info_json=file.info_json,
+        etag=file.etag,
     )

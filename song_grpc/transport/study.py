@@ -7,12 +7,21 @@ from song.v1 import study_pb2, study_service_pb2, study_service_pb2_grpc
 
 from song_grpc.domain.errors import ParameterError
 from song_grpc.domain.paging import PageRequest
-from song_grpc.domain.study import Study
+from song_grpc.domain.study import Study, StudyVisibility
 from song_grpc.transport.caller import Callers
 from song_grpc.transport.times import timestamp
 from song_grpc.use_cases import studies
 from song_grpc.use_cases.environment import Environment
 
+_VISIBILITIES = {
+    study_pb2.STUDY_VISIBILITY_UNSPECIFIED: StudyVisibility.OPEN,
+    study_pb2.STUDY_VISIBILITY_OPEN: StudyVisibility.OPEN,
+    study_pb2.STUDY_VISIBILITY_CONTROLLED: StudyVisibility.CONTROLLED,
+}
+_VISIBILITY_VALUES = {
+    StudyVisibility.OPEN: study_pb2.STUDY_VISIBILITY_OPEN,
+    StudyVisibility.CONTROLLED: study_pb2.STUDY_VISIBILITY_CONTROLLED,
+}
 _UNSET_TIME = datetime.fromtimestamp(0, UTC)
 
 
@@ -56,7 +65,14 @@ def _to_domain(message: study_pb2.Study) -> Study:
         description=message.description,
         info_json=message.info_json,
         create_time=_UNSET_TIME,
+        visibility=_visibility(message),
     )
+
+
+def _visibility(message: study_pb2.Study) -> StudyVisibility:
+    if message.visibility not in _VISIBILITIES:
+        raise ParameterError("study.visibility", "is none of the contract's values")
+    return _VISIBILITIES[message.visibility]
 
 
 def _to_message(study: Study) -> study_pb2.Study:
@@ -67,4 +83,6 @@ def _to_message(study: Study) -> study_pb2.Study:
         description=study.description,
         info_json=study.info_json,
         create_time=timestamp(study.create_time),
+        visibility=_VISIBILITY_VALUES[study.visibility],
+        etag=study.etag,
     )

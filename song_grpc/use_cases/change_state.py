@@ -1,10 +1,11 @@
 """Unpublish and suppress analyses."""
 
-from song_grpc.database import analyses, state_changes
+from song_grpc.database import analyses, changes
 from song_grpc.domain import access, ids, states
 from song_grpc.domain.access import Action, Facts, Principal
-from song_grpc.domain.analysis import AnalysisState, StateChange
+from song_grpc.domain.analysis import AnalysisState
 from song_grpc.domain.errors import AnalysisNotFoundError
+from song_grpc.domain.history import Cause
 from song_grpc.use_cases.environment import Environment
 
 
@@ -36,6 +37,5 @@ def _change(
             raise AnalysisNotFoundError(study_id, analysis_id)
         if not states.is_change(analysis_id, analysis.state, wanted):
             return False
-        change = StateChange(analysis.state, wanted, environment.now(), principal.name)
-        state_changes.record(connection, analysis, change)
+        changes.record_state(connection, analysis, wanted, Cause(principal.name, environment.now()))
     return True

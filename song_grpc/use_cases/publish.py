@@ -3,11 +3,12 @@
 Score is asked outside any transaction; then, under the analysis' lock, it must still be what was asked about.
 """
 
-from song_grpc.database import analyses, analysis_types, state_changes
+from song_grpc.database import analyses, analysis_types, changes
 from song_grpc.domain import publishing, states
 from song_grpc.domain.access import Principal
-from song_grpc.domain.analysis import Analysis, AnalysisState, StateChange
+from song_grpc.domain.analysis import Analysis, AnalysisState
 from song_grpc.domain.errors import AnalysisBusyError, AnalysisNotFoundError, TypeVersionNotLatestError
+from song_grpc.domain.history import Cause
 from song_grpc.domain.limits import PUBLISH_ATTEMPTS
 from song_grpc.use_cases.change_state import check_may_change
 from song_grpc.use_cases.environment import Environment
@@ -34,8 +35,7 @@ def publish(environment: Environment, principal: Principal, study_id: str, analy
                 return False
             _check_latest(environment, current, analysis_types.latest_version(connection, current.type_name))
             if current.files == asked.files:
-                change = StateChange(current.state, _PUBLISHED, environment.now(), principal.name)
-                state_changes.record(connection, current, change)
+                changes.record_state(connection, current, _PUBLISHED, Cause(principal.name, environment.now()))
                 return True
     raise AnalysisBusyError(
         f"the files of analysis '{analysis_id}' changed while Score was asked about them: retry",

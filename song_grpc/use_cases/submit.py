@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from song_grpc.database import analyses, analysis_types, entities, files, locks, outbox, requests, studies
+from song_grpc.database import analyses, analysis_types, changes, entities, files, locks, requests, studies
 from song_grpc.database.engine import Connection, Database
 from song_grpc.domain import access, duplicates, ids, limits, matching, payload, violations
 from song_grpc.domain.access import Action, Facts, Principal
@@ -16,11 +16,11 @@ from song_grpc.domain.errors import (
     StudyNotFoundError,
     TypeVersionNotLatestError,
 )
+from song_grpc.domain.history import Cause
 from song_grpc.domain.json_text import JsonObject
 from song_grpc.domain.matching import Matched
 from song_grpc.domain.payload import Submission, WantedType
 from song_grpc.domain.requests import request_key
-from song_grpc.domain.states import EventAction
 from song_grpc.domain.violations import Violations
 from song_grpc.domain.work import Work
 from song_grpc.use_cases.environment import Environment
@@ -72,7 +72,7 @@ def submit(environment: Environment, principal: Principal, submitted: Submitted,
         analysis = _analysis(checked, submission, matched, own_files, now)
         entities.add(connection, submitted.study_id, matched)
         analyses.add(connection, analysis)
-        outbox.add(connection, EventAction.CREATE, analysis)
+        changes.record_submission(connection, analysis, Cause(principal.name, now))
         requests.add(connection, key, {"analysis_id": analysis_id}, now)
     return analysis_id
 

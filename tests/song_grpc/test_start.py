@@ -31,7 +31,9 @@ def test_the_migrations_make_the_tables_that_the_queries_know(folder: Path, own_
     database.upgrade(MIGRATIONS)
     database.check(MIGRATIONS)
     with database.read() as connection:
-        differences = compare_metadata(MigrationContext.configure(connection), METADATA)
+        # An index over an expression, which the comparison does not know.
+        options = {"include_name": lambda name, kind, _parents: (kind, name) != ("index", "ix_analyses_data")}
+        differences = compare_metadata(MigrationContext.configure(connection, opts=options), METADATA)
     database.close()
     assert differences == []
 
@@ -43,7 +45,7 @@ def test_an_unknown_revision_is_refused_by_check_upgrade_and_start(folder: Path,
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     for refused in (lambda: database.check(MIGRATIONS), lambda: database.upgrade(MIGRATIONS)):
-        with pytest.raises(SchemaMismatchError, match="has schema revision 9999, this version needs 0001"):
+        with pytest.raises(SchemaMismatchError, match="has schema revision 9999, this version needs 0002"):
             refused()  # type: ignore[no-untyped-call] # Alembic's
     with pytest.raises(SchemaMismatchError):
         start_song(settings)

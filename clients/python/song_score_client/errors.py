@@ -6,14 +6,20 @@ ClientError
 └── ServiceError                           a call failed: reason, code, message, metadata, violations
     ├── NotFoundError                      nothing there, or not for this caller
     │   ├── StudyNotFoundError · AnalysisNotFoundError · AnalysisTypeNotFoundError
+    │   ├── FileNotFoundInStudyError · DonorNotFoundError · SpecimenNotFoundError · SampleNotFoundError
+    │   ├── NotRelatedToStudyError · IdNotFoundError
     │   └── ObjectNotRegisteredError · ObjectNotFoundError · UploadNotFoundError · UploadAbortedError
     ├── InvalidRequestError                fix the request
     │   ├── SchemaViolationError · PayloadParsingError · MalformedSchemaError · ParameterError
     │   ├── StudyIdMismatchError · TypeNameReservedError · RequestIdReusedError
+    │   ├── FileUpdateInvalidError
     │   ├── DonorIdCorruptedError · SpecimenIdCorruptedError · SampleIdCorruptedError
     │   └── FieldInvalidError · PageTokenInvalidError · RangeInvalidError · ChunkOutOfOrderError
     ├── StateConflictError                 change the state of things first
     │   ├── StudyExistsError · DuplicateFilesError · TypeVersionNotLatestError · SuppressedError
+    │   ├── EtagMismatchError · EntityInUseError · FileUpdateIllegalError · FileDeleteIllegalError
+    │   ├── AnalysisUpdateIllegalError · ResumeTokenExpiredError · EventBrokerMissingError
+    │   ├── DonorExistsError · SpecimenExistsError · SampleExistsError
     │   ├── DonorDataMismatchError · SpecimenDataMismatchError · SampleDataMismatchError
     │   ├── SpecimenDonorMismatchError · SampleSpecimenMismatchError · ObjectsMissingError
     │   ├── ObjectExistsError · UploadNotOpenError · PartsMissingError · PartTakenOverError
@@ -23,12 +29,13 @@ ClientError
     │   ├── SizeNotRegisteredError · Md5NotRegisteredError
     │   └── ChunkCorruptError · StoredBytesCorruptError · FilesLostError
     ├── AccessError                        another token, or another scope
-    │   └── TokenInvalidError · ScopeMissingError
+    │   └── TokenMissingError · TokenInvalidError · TokenExpiredError · ScopeMissingError
     ├── UnavailableError                   not now: later, or once something is running again
     │   ├── UnreachableError               nothing answers at the address; never sent by a service
     │   ├── DeadlineExceededError          no answer in time; never sent by a service
     │   ├── ServiceUnavailableError · ScoreUnreachableError · ScoreTimedOutError · ScoreAnswerUnusableError
     │   ├── SongUnavailableError · StoreUnavailableError · LedgerUnavailableError · DrainingError
+    │   ├── IdServiceError · IdServiceAnswerError · IdentityProviderAnswerError
     │   └── TooManyStreamsError · StoreFullError
     ├── UnimplementedError                 this server does not offer the method; never sent by a service
     └── UnknownError                       a defect of the service: its log has the details
@@ -368,6 +375,94 @@ class StoreFullError(UnavailableError, reason="STORE_FULL"):
 
 class UnimplementedError(ServiceError):
     """The server at the address does not offer this method."""
+
+
+class FileNotFoundInStudyError(NotFoundError, reason="FILE_NOT_FOUND"):
+    """No such file in the study, or not for this caller."""
+
+
+class DonorNotFoundError(NotFoundError, reason="DONOR_DOES_NOT_EXIST"):
+    """No such donor in the study, or not for this caller."""
+
+
+class SpecimenNotFoundError(NotFoundError, reason="SPECIMEN_DOES_NOT_EXIST"):
+    """No such specimen in the study, or not for this caller."""
+
+
+class SampleNotFoundError(NotFoundError, reason="SAMPLE_DOES_NOT_EXIST"):
+    """No such sample in the study, or not for this caller."""
+
+
+class NotRelatedToStudyError(NotFoundError, reason="ENTITY_NOT_RELATED_TO_STUDY"):
+    """It belongs to another study."""
+
+
+class DonorExistsError(StateConflictError, reason="DONOR_ALREADY_EXISTS"):
+    """The id service gave a new donor an id that another one has."""
+
+
+class SpecimenExistsError(StateConflictError, reason="SPECIMEN_ALREADY_EXISTS"):
+    """The id service gave a new specimen an id that another one has."""
+
+
+class SampleExistsError(StateConflictError, reason="SAMPLE_ALREADY_EXISTS"):
+    """The id service gave a new sample an id that another one has."""
+
+
+class EtagMismatchError(StateConflictError, reason="ETAG_MISMATCH"):
+    """It was changed since it was read (`metadata["etag"]` is the one in force)."""
+
+
+class EntityInUseError(StateConflictError, reason="ENTITY_IN_USE"):
+    """Analyses refer to what was to be deleted (`metadata["analysis_ids"]`)."""
+
+
+class FileUpdateInvalidError(InvalidRequestError, reason="INVALID_FILE_UPDATE_REQUEST"):
+    """Values of a file update are out of their bounds."""
+
+
+class FileUpdateIllegalError(StateConflictError, reason="ILLEGAL_FILE_UPDATE_REQUEST"):
+    """The state of the analysis forbids the update of the file."""
+
+
+class FileDeleteIllegalError(StateConflictError, reason="ILLEGAL_FILE_DELETE_REQUEST"):
+    """The analysis is not UNPUBLISHED, or no file would be left."""
+
+
+class AnalysisUpdateIllegalError(StateConflictError, reason="ILLEGAL_ANALYSIS_UPDATE_REQUEST"):
+    """The analysis is SUPPRESSED, or would change its entity model."""
+
+
+class IdNotFoundError(NotFoundError, reason="ID_NOT_FOUND"):
+    """The id service knows no id for a submitter id."""
+
+
+class IdServiceError(UnavailableError, reason="ID_SERVICE_ERROR"):
+    """The id service failed, or can't be reached."""
+
+
+class IdServiceAnswerError(UnavailableError, reason="REST_CLIENT_UNEXPECTED_RESPONSE"):
+    """The id service answered with what can't be an id."""
+
+
+class ResumeTokenExpiredError(StateConflictError, reason="RESUME_TOKEN_EXPIRED"):
+    """The events after a resume token are no longer kept."""
+
+
+class EventBrokerMissingError(StateConflictError, reason="EVENT_BROKER_MISSING"):
+    """The server sends events to no Kafka."""
+
+
+class TokenMissingError(AccessError, reason="TOKEN_MISSING"):
+    """The call needs a token and brings none."""
+
+
+class TokenExpiredError(AccessError, reason="TOKEN_EXPIRED"):
+    """The token has expired."""
+
+
+class IdentityProviderAnswerError(UnavailableError, reason="BAD_REPLY_FROM_GATEWAY"):
+    """The identity provider's answer can't be used."""
 
 
 class UnknownError(ServiceError, reason="UNKNOWN_ERROR"):

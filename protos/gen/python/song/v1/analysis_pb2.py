@@ -28,7 +28,7 @@ from song.v1 import entity_pb2 as song_dot_v1_dot_entity__pb2
 from song.v1 import file_pb2 as song_dot_v1_dot_file__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16song/v1/analysis.proto\x12\x07song.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsong/v1/analysis_type.proto\x1a\x14song/v1/entity.proto\x1a\x12song/v1/file.proto\"\xe4\x04\n\x08\x41nalysis\x12\x1f\n\x0b\x61nalysis_id\x18\x01 \x01(\tR\nanalysisId\x12\x19\n\x08study_id\x18\x02 \x01(\tR\x07studyId\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x05state\x12\x43\n\ranalysis_type\x18\x04 \x01(\x0b\x32\x1e.song.v1.AnalysisTypeReferenceR\x0c\x61nalysisType\x12)\n\x07samples\x18\x05 \x03(\x0b\x32\x0f.song.v1.SampleR\x07samples\x12#\n\x05\x66iles\x18\x06 \x03(\x0b\x32\r.song.v1.FileR\x05\x66iles\x12\x1b\n\tdata_json\x18\x07 \x01(\tR\x08\x64\x61taJson\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12H\n\x12\x66irst_publish_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10\x66irstPublishTime\x12=\n\x0cpublish_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bpublishTime\x12\x39\n\rstate_changes\x18\x0c \x03(\x0b\x32\x14.song.v1.StateChangeR\x0cstateChanges\"\xda\x01\n\x0bStateChange\x12;\n\rinitial_state\x18\x01 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x0cinitialState\x12;\n\rupdated_state\x18\x02 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x0cupdatedState\x12;\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x14\n\x05\x61\x63tor\x18\x04 \x01(\tR\x05\x61\x63tor\"\x86\x01\n\x0fSchemaViolation\x12\x18\n\x07pointer\x18\x01 \x01(\tR\x07pointer\x12\x18\n\x07keyword\x18\x02 \x01(\tR\x07keyword\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12%\n\x0eschema_pointer\x18\x04 \x01(\tR\rschemaPointer*\x8c\x01\n\rAnalysisState\x12\x1e\n\x1a\x41NALYSIS_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41NALYSIS_STATE_UNPUBLISHED\x10\x01\x12\x1c\n\x18\x41NALYSIS_STATE_PUBLISHED\x10\x02\x12\x1d\n\x19\x41NALYSIS_STATE_SUPPRESSED\x10\x03\x42h\n\x15org.songscore.song.v1B\rAnalysisProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16song/v1/analysis.proto\x12\x07song.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsong/v1/analysis_type.proto\x1a\x14song/v1/entity.proto\x1a\x12song/v1/file.proto\"\xf8\x04\n\x08\x41nalysis\x12\x1f\n\x0b\x61nalysis_id\x18\x01 \x01(\tR\nanalysisId\x12\x19\n\x08study_id\x18\x02 \x01(\tR\x07studyId\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x05state\x12\x43\n\ranalysis_type\x18\x04 \x01(\x0b\x32\x1e.song.v1.AnalysisTypeReferenceR\x0c\x61nalysisType\x12)\n\x07samples\x18\x05 \x03(\x0b\x32\x0f.song.v1.SampleR\x07samples\x12#\n\x05\x66iles\x18\x06 \x03(\x0b\x32\r.song.v1.FileR\x05\x66iles\x12\x1b\n\tdata_json\x18\x07 \x01(\tR\x08\x64\x61taJson\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12H\n\x12\x66irst_publish_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10\x66irstPublishTime\x12=\n\x0cpublish_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bpublishTime\x12\x39\n\rstate_changes\x18\x0c \x03(\x0b\x32\x14.song.v1.StateChangeR\x0cstateChanges\x12\x12\n\x04\x65tag\x18\r \x01(\tR\x04\x65tag\"\xf2\x01\n\x0bStateChange\x12;\n\rinitial_state\x18\x01 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x0cinitialState\x12;\n\rupdated_state\x18\x02 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x0cupdatedState\x12;\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x14\n\x05\x61\x63tor\x18\x04 \x01(\tR\x05\x61\x63tor\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"\x86\x01\n\x0fSchemaViolation\x12\x18\n\x07pointer\x18\x01 \x01(\tR\x07pointer\x12\x18\n\x07keyword\x18\x02 \x01(\tR\x07keyword\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12%\n\x0eschema_pointer\x18\x04 \x01(\tR\rschemaPointer*\x8c\x01\n\rAnalysisState\x12\x1e\n\x1a\x41NALYSIS_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41NALYSIS_STATE_UNPUBLISHED\x10\x01\x12\x1c\n\x18\x41NALYSIS_STATE_PUBLISHED\x10\x02\x12\x1d\n\x19\x41NALYSIS_STATE_SUPPRESSED\x10\x03\x42h\n\x15org.songscore.song.v1B\rAnalysisProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'song.v1.analysis_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025org.songscore.song.v1B\rAnalysisProtoP\001Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1'
-  _globals['_ANALYSISSTATE']._serialized_start=1113
-  _globals['_ANALYSISSTATE']._serialized_end=1253
+  _globals['_ANALYSISSTATE']._serialized_start=1157
+  _globals['_ANALYSISSTATE']._serialized_end=1297
   _globals['_ANALYSIS']._serialized_start=140
-  _globals['_ANALYSIS']._serialized_end=752
-  _globals['_STATECHANGE']._serialized_start=755
-  _globals['_STATECHANGE']._serialized_end=973
-  _globals['_SCHEMAVIOLATION']._serialized_start=976
-  _globals['_SCHEMAVIOLATION']._serialized_end=1110
+  _globals['_ANALYSIS']._serialized_end=772
+  _globals['_STATECHANGE']._serialized_start=775
+  _globals['_STATECHANGE']._serialized_end=1017
+  _globals['_SCHEMAVIOLATION']._serialized_start=1020
+  _globals['_SCHEMAVIOLATION']._serialized_end=1154
 # @@protoc_insertion_point(module_scope)

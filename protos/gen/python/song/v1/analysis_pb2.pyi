@@ -69,6 +69,7 @@ class Analysis(_message.Message):
     FIRST_PUBLISH_TIME_FIELD_NUMBER: _builtins.int
     PUBLISH_TIME_FIELD_NUMBER: _builtins.int
     STATE_CHANGES_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     analysis_id: _builtins.str
     """Server-made random UUID."""
     study_id: _builtins.str
@@ -78,6 +79,10 @@ class Analysis(_message.Message):
     data_json: _builtins.str
     """The dynamic data as JSON text: every top-level property of the payload that the base schema does
     not own. Numbers keep every digit they were submitted with.
+    """
+    etag: _builtins.str
+    """Opaque mark of this version of the analysis: changes with its data, its type, its state, its files, and
+    with corrections of its donors, specimens and samples.
     """
     @_builtins.property
     def analysis_type(self) -> _analysis_type_pb2.AnalysisTypeReference:
@@ -126,10 +131,11 @@ class Analysis(_message.Message):
         first_publish_time: _timestamp_pb2.Timestamp | None = ...,
         publish_time: _timestamp_pb2.Timestamp | None = ...,
         state_changes: _abc.Iterable[Global___StateChange] | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["analysis_type", b"analysis_type", "create_time", b"create_time", "first_publish_time", b"first_publish_time", "publish_time", b"publish_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "analysis_type", b"analysis_type", "create_time", b"create_time", "data_json", b"data_json", "files", b"files", "first_publish_time", b"first_publish_time", "publish_time", b"publish_time", "samples", b"samples", "state", b"state", "state_changes", b"state_changes", "study_id", b"study_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "analysis_type", b"analysis_type", "create_time", b"create_time", "data_json", b"data_json", "etag", b"etag", "files", b"files", "first_publish_time", b"first_publish_time", "publish_time", b"publish_time", "samples", b"samples", "state", b"state", "state_changes", b"state_changes", "study_id", b"study_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,12 +151,15 @@ class StateChange(_message.Message):
     UPDATED_STATE_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     initial_state: Global___AnalysisState.ValueType
     """State before."""
     updated_state: Global___AnalysisState.ValueType
     """State after."""
     actor: _builtins.str
     """Name of the principal who asked for it."""
+    reason: _builtins.str
+    """The reason that was given; empty where none was."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When (UTC)."""
@@ -162,10 +171,11 @@ class StateChange(_message.Message):
         updated_state: Global___AnalysisState.ValueType = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "initial_state", b"initial_state", "update_time", b"update_time", "updated_state", b"updated_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "initial_state", b"initial_state", "reason", b"reason", "update_time", b"update_time", "updated_state", b"updated_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,7 +197,8 @@ class SchemaViolation(_message.Message):
     """
     keyword: _builtins.str
     """The schema keyword that failed, for example `required`, `enum`, `pattern`; `fileTypes` and
-    `uniqueFileNames` for the rules a schema can't state, `work` where a payload took too much work to check.
+    `uniqueFileNames` for the rules a schema can't state, `externalValidations` where an external source
+    refused a value or could not be asked, `work` where a payload took too much work to check.
     """
     message: _builtins.str
     """What is wrong, in words for the submitter. At most 500 characters."""

@@ -22,10 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from song.v1 import analysis_pb2 as song_dot_v1_dot_analysis__pb2
+from song.v1 import analysis_type_pb2 as song_dot_v1_dot_analysis__type__pb2
+from song.v1 import item_error_pb2 as song_dot_v1_dot_item__error__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esong/v1/analysis_service.proto\x12\x07song.v1\x1a\x16song/v1/analysis.proto\"\x9f\x01\n\x15SubmitAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12!\n\x0cpayload_json\x18\x02 \x01(\tR\x0bpayloadJson\x12)\n\x10\x61llow_duplicates\x18\x03 \x01(\x08R\x0f\x61llowDuplicates\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"9\n\x16SubmitAnalysisResponse\x12\x1f\n\x0b\x61nalysis_id\x18\x01 \x01(\tR\nanalysisId\"\x82\x01\n\x17ValidateAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12!\n\x0cpayload_json\x18\x02 \x01(\tR\x0bpayloadJson\x12)\n\x10\x61llow_duplicates\x18\x03 \x01(\x08R\x0f\x61llowDuplicates\"}\n\x18ValidateAnalysisResponse\x12\x38\n\nviolations\x18\x01 \x03(\x0b\x32\x18.song.v1.SchemaViolationR\nviolations\x12\'\n\x0fviolation_total\x18\x02 \x01(\x05R\x0eviolationTotal\"P\n\x12GetAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\"D\n\x13GetAnalysisResponse\x12-\n\x08\x61nalysis\x18\x01 \x01(\x0b\x32\x11.song.v1.AnalysisR\x08\x61nalysis\"\x84\x01\n\x13ListAnalysesRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x16\n\x06\x66ilter\x18\x02 \x01(\tR\x06\x66ilter\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"m\n\x14ListAnalysesResponse\x12-\n\x08\x61nalyses\x18\x01 \x03(\x0b\x32\x11.song.v1.AnalysisR\x08\x61nalyses\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"T\n\x16PublishAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\"a\n\x17PublishAnalysisResponse\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x05state\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\"V\n\x18UnpublishAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\"c\n\x19UnpublishAnalysisResponse\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x05state\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\"U\n\x17SuppressAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\"b\n\x18SuppressAnalysisResponse\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x05state\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged2\xee\x04\n\x0f\x41nalysisService\x12Q\n\x0eSubmitAnalysis\x12\x1e.song.v1.SubmitAnalysisRequest\x1a\x1f.song.v1.SubmitAnalysisResponse\x12\\\n\x10ValidateAnalysis\x12 .song.v1.ValidateAnalysisRequest\x1a!.song.v1.ValidateAnalysisResponse\"\x03\x90\x02\x01\x12M\n\x0bGetAnalysis\x12\x1b.song.v1.GetAnalysisRequest\x1a\x1c.song.v1.GetAnalysisResponse\"\x03\x90\x02\x01\x12P\n\x0cListAnalyses\x12\x1c.song.v1.ListAnalysesRequest\x1a\x1d.song.v1.ListAnalysesResponse\"\x03\x90\x02\x01\x12T\n\x0fPublishAnalysis\x12\x1f.song.v1.PublishAnalysisRequest\x1a .song.v1.PublishAnalysisResponse\x12Z\n\x11UnpublishAnalysis\x12!.song.v1.UnpublishAnalysisRequest\x1a\".song.v1.UnpublishAnalysisResponse\x12W\n\x10SuppressAnalysis\x12 .song.v1.SuppressAnalysisRequest\x1a!.song.v1.SuppressAnalysisResponseBo\n\x15org.songscore.song.v1B\x14\x41nalysisServiceProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esong/v1/analysis_service.proto\x12\x07song.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16song/v1/analysis.proto\x1a\x1bsong/v1/analysis_type.proto\x1a\x18song/v1/item_error.proto\"\x9f\x01\n\x15SubmitAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12!\n\x0cpayload_json\x18\x02 \x01(\tR\x0bpayloadJson\x12)\n\x10\x61llow_duplicates\x18\x03 \x01(\x08R\x0f\x61llowDuplicates\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"9\n\x16SubmitAnalysisResponse\x12\x1f\n\x0b\x61nalysis_id\x18\x01 \x01(\tR\nanalysisId\"\xa3\x01\n\x19\x42ulkSubmitAnalysesRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12!\n\x0cpayload_json\x18\x02 \x01(\tR\x0bpayloadJson\x12)\n\x10\x61llow_duplicates\x18\x03 \x01(\x08R\x0f\x61llowDuplicates\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"\x8d\x01\n\x1a\x42ulkSubmitAnalysesResponse\x12\x16\n\x06number\x18\x01 \x01(\x03R\x06number\x12!\n\x0b\x61nalysis_id\x18\x02 \x01(\tH\x00R\nanalysisId\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.song.v1.ItemErrorH\x00R\x05\x65rrorB\x08\n\x06result\"\x82\x01\n\x17ValidateAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12!\n\x0cpayload_json\x18\x02 \x01(\tR\x0bpayloadJson\x12)\n\x10\x61llow_duplicates\x18\x03 \x01(\x08R\x0f\x61llowDuplicates\"}\n\x18ValidateAnalysisResponse\x12\x38\n\nviolations\x18\x01 \x03(\x0b\x32\x18.song.v1.SchemaViolationR\nviolations\x12\'\n\x0fviolation_total\x18\x02 \x01(\x05R\x0eviolationTotal\"\x89\x01\n\x12GetAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x37\n\tread_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMask\"D\n\x13GetAnalysisResponse\x12-\n\x08\x61nalysis\x18\x01 \x01(\x0b\x32\x11.song.v1.AnalysisR\x08\x61nalysis\"\xd8\x01\n\x13ListAnalysesRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x16\n\x06\x66ilter\x18\x02 \x01(\tR\x06\x66ilter\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\x12\x19\n\x08order_by\x18\x05 \x01(\tR\x07orderBy\x12\x37\n\tread_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMask\"m\n\x14ListAnalysesResponse\x12-\n\x08\x61nalyses\x18\x01 \x03(\x0b\x32\x11.song.v1.AnalysisR\x08\x61nalyses\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdb\x03\n\x19SearchAnalysesByIdRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12&\n\x05match\x18\x02 \x01(\x0e\x32\x10.song.v1.IdMatchR\x05match\x12\x19\n\x08\x64onor_id\x18\x03 \x01(\tR\x07\x64onorId\x12\x1f\n\x0bspecimen_id\x18\x04 \x01(\tR\nspecimenId\x12\x1b\n\tsample_id\x18\x05 \x01(\tR\x08sampleId\x12\x1b\n\tobject_id\x18\x06 \x01(\tR\x08objectId\x12,\n\x12submitter_donor_id\x18\x07 \x01(\tR\x10submitterDonorId\x12\x32\n\x15submitter_specimen_id\x18\x08 \x01(\tR\x13submitterSpecimenId\x12.\n\x13submitter_sample_id\x18\t \x01(\tR\x11submitterSampleId\x12\x1b\n\tpage_size\x18\n \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x0b \x01(\tR\tpageToken\x12\x37\n\tread_mask\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMask\"s\n\x1aSearchAnalysesByIdResponse\x12-\n\x08\x61nalyses\x18\x01 \x03(\x0b\x32\x11.song.v1.AnalysisR\x08\x61nalyses\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa0\x01\n\x15UpdateAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x1f\n\x0bupdate_json\x18\x03 \x01(\tR\nupdateJson\x12\x12\n\x04\x65tag\x18\x04 \x01(\tR\x04\x65tag\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"\x8b\x01\n\x16UpdateAnalysisResponse\x12\x12\n\x04\x65tag\x18\x01 \x01(\tR\x04\x65tag\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\x12\x43\n\ranalysis_type\x18\x03 \x01(\x0b\x32\x1e.song.v1.AnalysisTypeReferenceR\x0c\x61nalysisType\"\x9d\x01\n\x14PatchAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x1d\n\npatch_json\x18\x03 \x01(\tR\tpatchJson\x12\x12\n\x04\x65tag\x18\x04 \x01(\tR\x04\x65tag\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"E\n\x15PatchAnalysisResponse\x12\x12\n\x04\x65tag\x18\x01 \x01(\tR\x04\x65tag\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\"\xd7\x01\n\x16PublishAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\x12\x30\n\x14ignore_undefined_md5\x18\x04 \x01(\x08R\x12ignoreUndefinedMd5\x12\x12\n\x04\x65tag\x18\x05 \x01(\tR\x04\x65tag\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\"a\n\x17PublishAnalysisResponse\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x05state\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\"\x82\x01\n\x18UnpublishAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\"c\n\x19UnpublishAnalysisResponse\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x05state\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\"\x81\x01\n\x17SuppressAnalysisRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\"b\n\x18SuppressAnalysisResponse\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x05state\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\"\x94\x01\n\x1aListAnalysisHistoryRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"v\n\x1bListAnalysisHistoryResponse\x12/\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.song.v1.HistoryEntryR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe6\x01\n\x0cHistoryEntry\x12.\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x16.song.v1.HistoryActionR\x06\x61\x63tion\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x14\n\x05\x61\x63tor\x18\x03 \x01(\tR\x05\x61\x63tor\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\x12,\n\x05state\x18\x05 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\x05state\x12\x1a\n\x08subjects\x18\x06 \x03(\tR\x08subjects\"\xad\x01\n\x15\x45xportAnalysesRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12!\n\x0c\x61nalysis_ids\x18\x02 \x03(\tR\x0b\x61nalysisIds\x12*\n\x11omit_type_version\x18\x03 \x01(\x08R\x0fomitTypeVersion\x12*\n\x11\x61\x66ter_analysis_id\x18\x04 \x01(\tR\x0f\x61\x66terAnalysisId\"\xaf\x01\n\x16\x45xportAnalysesResponse\x12\x1f\n\x0b\x61nalysis_id\x18\x01 \x01(\tR\nanalysisId\x12\x19\n\x08study_id\x18\x02 \x01(\tR\x07studyId\x12#\n\x0cpayload_json\x18\x03 \x01(\tH\x00R\x0bpayloadJson\x12*\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.song.v1.ItemErrorH\x00R\x05\x65rrorB\x08\n\x06result*`\n\x07IdMatch\x12\x18\n\x14ID_MATCH_UNSPECIFIED\x10\x00\x12\x12\n\x0eID_MATCH_EXACT\x10\x01\x12\x13\n\x0fID_MATCH_PREFIX\x10\x02\x12\x12\n\x0eID_MATCH_REGEX\x10\x03*\xba\x02\n\rHistoryAction\x12\x1e\n\x1aHISTORY_ACTION_UNSPECIFIED\x10\x00\x12\x19\n\x15HISTORY_ACTION_SUBMIT\x10\x01\x12\x19\n\x15HISTORY_ACTION_UPDATE\x10\x02\x12\x18\n\x14HISTORY_ACTION_PATCH\x10\x03\x12\x1a\n\x16HISTORY_ACTION_PUBLISH\x10\x04\x12\x1c\n\x18HISTORY_ACTION_UNPUBLISH\x10\x05\x12\x1b\n\x17HISTORY_ACTION_SUPPRESS\x10\x06\x12\x1e\n\x1aHISTORY_ACTION_UPDATE_FILE\x10\x07\x12\x1f\n\x1bHISTORY_ACTION_DELETE_FILES\x10\x08\x12!\n\x1dHISTORY_ACTION_CORRECT_ENTITY\x10\t2\x99\t\n\x0f\x41nalysisService\x12Q\n\x0eSubmitAnalysis\x12\x1e.song.v1.SubmitAnalysisRequest\x1a\x1f.song.v1.SubmitAnalysisResponse\x12\\\n\x10ValidateAnalysis\x12 .song.v1.ValidateAnalysisRequest\x1a!.song.v1.ValidateAnalysisResponse\"\x03\x90\x02\x01\x12\x61\n\x12\x42ulkSubmitAnalyses\x12\".song.v1.BulkSubmitAnalysesRequest\x1a#.song.v1.BulkSubmitAnalysesResponse(\x01\x30\x01\x12M\n\x0bGetAnalysis\x12\x1b.song.v1.GetAnalysisRequest\x1a\x1c.song.v1.GetAnalysisResponse\"\x03\x90\x02\x01\x12P\n\x0cListAnalyses\x12\x1c.song.v1.ListAnalysesRequest\x1a\x1d.song.v1.ListAnalysesResponse\"\x03\x90\x02\x01\x12\x62\n\x12SearchAnalysesById\x12\".song.v1.SearchAnalysesByIdRequest\x1a#.song.v1.SearchAnalysesByIdResponse\"\x03\x90\x02\x01\x12Q\n\x0eUpdateAnalysis\x12\x1e.song.v1.UpdateAnalysisRequest\x1a\x1f.song.v1.UpdateAnalysisResponse\x12N\n\rPatchAnalysis\x12\x1d.song.v1.PatchAnalysisRequest\x1a\x1e.song.v1.PatchAnalysisResponse\x12T\n\x0fPublishAnalysis\x12\x1f.song.v1.PublishAnalysisRequest\x1a .song.v1.PublishAnalysisResponse\x12Z\n\x11UnpublishAnalysis\x12!.song.v1.UnpublishAnalysisRequest\x1a\".song.v1.UnpublishAnalysisResponse\x12W\n\x10SuppressAnalysis\x12 .song.v1.SuppressAnalysisRequest\x1a!.song.v1.SuppressAnalysisResponse\x12\x65\n\x13ListAnalysisHistory\x12#.song.v1.ListAnalysisHistoryRequest\x1a$.song.v1.ListAnalysisHistoryResponse\"\x03\x90\x02\x01\x12X\n\x0e\x45xportAnalyses\x12\x1e.song.v1.ExportAnalysesRequest\x1a\x1f.song.v1.ExportAnalysesResponse\"\x03\x90\x02\x01\x30\x01\x42o\n\x15org.songscore.song.v1B\x14\x41nalysisServiceProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,34 +43,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANALYSISSERVICE'].methods_by_name['GetAnalysis']._serialized_options = b'\220\002\001'
   _globals['_ANALYSISSERVICE'].methods_by_name['ListAnalyses']._loaded_options = None
   _globals['_ANALYSISSERVICE'].methods_by_name['ListAnalyses']._serialized_options = b'\220\002\001'
-  _globals['_SUBMITANALYSISREQUEST']._serialized_start=68
-  _globals['_SUBMITANALYSISREQUEST']._serialized_end=227
-  _globals['_SUBMITANALYSISRESPONSE']._serialized_start=229
-  _globals['_SUBMITANALYSISRESPONSE']._serialized_end=286
-  _globals['_VALIDATEANALYSISREQUEST']._serialized_start=289
-  _globals['_VALIDATEANALYSISREQUEST']._serialized_end=419
-  _globals['_VALIDATEANALYSISRESPONSE']._serialized_start=421
-  _globals['_VALIDATEANALYSISRESPONSE']._serialized_end=546
-  _globals['_GETANALYSISREQUEST']._serialized_start=548
-  _globals['_GETANALYSISREQUEST']._serialized_end=628
-  _globals['_GETANALYSISRESPONSE']._serialized_start=630
-  _globals['_GETANALYSISRESPONSE']._serialized_end=698
-  _globals['_LISTANALYSESREQUEST']._serialized_start=701
-  _globals['_LISTANALYSESREQUEST']._serialized_end=833
-  _globals['_LISTANALYSESRESPONSE']._serialized_start=835
-  _globals['_LISTANALYSESRESPONSE']._serialized_end=944
-  _globals['_PUBLISHANALYSISREQUEST']._serialized_start=946
-  _globals['_PUBLISHANALYSISREQUEST']._serialized_end=1030
-  _globals['_PUBLISHANALYSISRESPONSE']._serialized_start=1032
-  _globals['_PUBLISHANALYSISRESPONSE']._serialized_end=1129
-  _globals['_UNPUBLISHANALYSISREQUEST']._serialized_start=1131
-  _globals['_UNPUBLISHANALYSISREQUEST']._serialized_end=1217
-  _globals['_UNPUBLISHANALYSISRESPONSE']._serialized_start=1219
-  _globals['_UNPUBLISHANALYSISRESPONSE']._serialized_end=1318
-  _globals['_SUPPRESSANALYSISREQUEST']._serialized_start=1320
-  _globals['_SUPPRESSANALYSISREQUEST']._serialized_end=1405
-  _globals['_SUPPRESSANALYSISRESPONSE']._serialized_start=1407
-  _globals['_SUPPRESSANALYSISRESPONSE']._serialized_end=1505
-  _globals['_ANALYSISSERVICE']._serialized_start=1508
-  _globals['_ANALYSISSERVICE']._serialized_end=2130
+  _globals['_ANALYSISSERVICE'].methods_by_name['SearchAnalysesById']._loaded_options = None
+  _globals['_ANALYSISSERVICE'].methods_by_name['SearchAnalysesById']._serialized_options = b'\220\002\001'
+  _globals['_ANALYSISSERVICE'].methods_by_name['ListAnalysisHistory']._loaded_options = None
+  _globals['_ANALYSISSERVICE'].methods_by_name['ListAnalysisHistory']._serialized_options = b'\220\002\001'
+  _globals['_ANALYSISSERVICE'].methods_by_name['ExportAnalyses']._loaded_options = None
+  _globals['_ANALYSISSERVICE'].methods_by_name['ExportAnalyses']._serialized_options = b'\220\002\001'
+  _globals['_IDMATCH']._serialized_start=4292
+  _globals['_IDMATCH']._serialized_end=4388
+  _globals['_HISTORYACTION']._serialized_start=4391
+  _globals['_HISTORYACTION']._serialized_end=4705
+  _globals['_SUBMITANALYSISREQUEST']._serialized_start=190
+  _globals['_SUBMITANALYSISREQUEST']._serialized_end=349
+  _globals['_SUBMITANALYSISRESPONSE']._serialized_start=351
+  _globals['_SUBMITANALYSISRESPONSE']._serialized_end=408
+  _globals['_BULKSUBMITANALYSESREQUEST']._serialized_start=411
+  _globals['_BULKSUBMITANALYSESREQUEST']._serialized_end=574
+  _globals['_BULKSUBMITANALYSESRESPONSE']._serialized_start=577
+  _globals['_BULKSUBMITANALYSESRESPONSE']._serialized_end=718
+  _globals['_VALIDATEANALYSISREQUEST']._serialized_start=721
+  _globals['_VALIDATEANALYSISREQUEST']._serialized_end=851
+  _globals['_VALIDATEANALYSISRESPONSE']._serialized_start=853
+  _globals['_VALIDATEANALYSISRESPONSE']._serialized_end=978
+  _globals['_GETANALYSISREQUEST']._serialized_start=981
+  _globals['_GETANALYSISREQUEST']._serialized_end=1118
+  _globals['_GETANALYSISRESPONSE']._serialized_start=1120
+  _globals['_GETANALYSISRESPONSE']._serialized_end=1188
+  _globals['_LISTANALYSESREQUEST']._serialized_start=1191
+  _globals['_LISTANALYSESREQUEST']._serialized_end=1407
+  _globals['_LISTANALYSESRESPONSE']._serialized_start=1409
+  _globals['_LISTANALYSESRESPONSE']._serialized_end=1518
+  _globals['_SEARCHANALYSESBYIDREQUEST']._serialized_start=1521
+  _globals['_SEARCHANALYSESBYIDREQUEST']._serialized_end=1996
+  _globals['_SEARCHANALYSESBYIDRESPONSE']._serialized_start=1998
+  _globals['_SEARCHANALYSESBYIDRESPONSE']._serialized_end=2113
+  _globals['_UPDATEANALYSISREQUEST']._serialized_start=2116
+  _globals['_UPDATEANALYSISREQUEST']._serialized_end=2276
+  _globals['_UPDATEANALYSISRESPONSE']._serialized_start=2279
+  _globals['_UPDATEANALYSISRESPONSE']._serialized_end=2418
+  _globals['_PATCHANALYSISREQUEST']._serialized_start=2421
+  _globals['_PATCHANALYSISREQUEST']._serialized_end=2578
+  _globals['_PATCHANALYSISRESPONSE']._serialized_start=2580
+  _globals['_PATCHANALYSISRESPONSE']._serialized_end=2649
+  _globals['_PUBLISHANALYSISREQUEST']._serialized_start=2652
+  _globals['_PUBLISHANALYSISREQUEST']._serialized_end=2867
+  _globals['_PUBLISHANALYSISRESPONSE']._serialized_start=2869
+  _globals['_PUBLISHANALYSISRESPONSE']._serialized_end=2966
+  _globals['_UNPUBLISHANALYSISREQUEST']._serialized_start=2969
+  _globals['_UNPUBLISHANALYSISREQUEST']._serialized_end=3099
+  _globals['_UNPUBLISHANALYSISRESPONSE']._serialized_start=3101
+  _globals['_UNPUBLISHANALYSISRESPONSE']._serialized_end=3200
+  _globals['_SUPPRESSANALYSISREQUEST']._serialized_start=3203
+  _globals['_SUPPRESSANALYSISREQUEST']._serialized_end=3332
+  _globals['_SUPPRESSANALYSISRESPONSE']._serialized_start=3334
+  _globals['_SUPPRESSANALYSISRESPONSE']._serialized_end=3432
+  _globals['_LISTANALYSISHISTORYREQUEST']._serialized_start=3435
+  _globals['_LISTANALYSISHISTORYREQUEST']._serialized_end=3583
+  _globals['_LISTANALYSISHISTORYRESPONSE']._serialized_start=3585
+  _globals['_LISTANALYSISHISTORYRESPONSE']._serialized_end=3703
+  _globals['_HISTORYENTRY']._serialized_start=3706
+  _globals['_HISTORYENTRY']._serialized_end=3936
+  _globals['_EXPORTANALYSESREQUEST']._serialized_start=3939
+  _globals['_EXPORTANALYSESREQUEST']._serialized_end=4112
+  _globals['_EXPORTANALYSESRESPONSE']._serialized_start=4115
+  _globals['_EXPORTANALYSESRESPONSE']._serialized_end=4290
+  _globals['_ANALYSISSERVICE']._serialized_start=4708
+  _globals['_ANALYSISSERVICE']._serialized_end=5885
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,14 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from song.v1 import analysis_pb2 as _analysis_pb2
+from song.v1 import analysis_type_pb2 as _analysis_type_pb2
+from song.v1 import item_error_pb2 as _item_error_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +23,86 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _IdMatch:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IdMatchEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IdMatch.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ID_MATCH_UNSPECIFIED: _IdMatch.ValueType  # 0
+    """Not said; EXACT."""
+    ID_MATCH_EXACT: _IdMatch.ValueType  # 1
+    """The id is the text, case and all."""
+    ID_MATCH_PREFIX: _IdMatch.ValueType  # 2
+    """The id begins with the text, case and all."""
+    ID_MATCH_REGEX: _IdMatch.ValueType  # 3
+    """The text is a regular expression that is found somewhere in the id, whatever the case."""
+
+class IdMatch(_IdMatch, metaclass=_IdMatchEnumTypeWrapper):
+    """How ids of a search are compared."""
+
+ID_MATCH_UNSPECIFIED: IdMatch.ValueType  # 0
+"""Not said; EXACT."""
+ID_MATCH_EXACT: IdMatch.ValueType  # 1
+"""The id is the text, case and all."""
+ID_MATCH_PREFIX: IdMatch.ValueType  # 2
+"""The id begins with the text, case and all."""
+ID_MATCH_REGEX: IdMatch.ValueType  # 3
+"""The text is a regular expression that is found somewhere in the id, whatever the case."""
+Global___IdMatch: _TypeAlias = IdMatch  # noqa: Y015
+
+class _HistoryAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HistoryActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HistoryAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HISTORY_ACTION_UNSPECIFIED: _HistoryAction.ValueType  # 0
+    """Not said."""
+    HISTORY_ACTION_SUBMIT: _HistoryAction.ValueType  # 1
+    """It was submitted."""
+    HISTORY_ACTION_UPDATE: _HistoryAction.ValueType  # 2
+    """Its dynamic data were replaced, or it moved to another type or version."""
+    HISTORY_ACTION_PATCH: _HistoryAction.ValueType  # 3
+    """Its dynamic data were patched."""
+    HISTORY_ACTION_PUBLISH: _HistoryAction.ValueType  # 4
+    """It was published."""
+    HISTORY_ACTION_UNPUBLISH: _HistoryAction.ValueType  # 5
+    """It was taken back to UNPUBLISHED."""
+    HISTORY_ACTION_SUPPRESS: _HistoryAction.ValueType  # 6
+    """It was withdrawn for good."""
+    HISTORY_ACTION_UPDATE_FILE: _HistoryAction.ValueType  # 7
+    """The description of a file was changed."""
+    HISTORY_ACTION_DELETE_FILES: _HistoryAction.ValueType  # 8
+    """Files were deleted."""
+    HISTORY_ACTION_CORRECT_ENTITY: _HistoryAction.ValueType  # 9
+    """A donor, specimen or sample of it was corrected."""
+
+class HistoryAction(_HistoryAction, metaclass=_HistoryActionEnumTypeWrapper):
+    """What happened to an analysis."""
+
+HISTORY_ACTION_UNSPECIFIED: HistoryAction.ValueType  # 0
+"""Not said."""
+HISTORY_ACTION_SUBMIT: HistoryAction.ValueType  # 1
+"""It was submitted."""
+HISTORY_ACTION_UPDATE: HistoryAction.ValueType  # 2
+"""Its dynamic data were replaced, or it moved to another type or version."""
+HISTORY_ACTION_PATCH: HistoryAction.ValueType  # 3
+"""Its dynamic data were patched."""
+HISTORY_ACTION_PUBLISH: HistoryAction.ValueType  # 4
+"""It was published."""
+HISTORY_ACTION_UNPUBLISH: HistoryAction.ValueType  # 5
+"""It was taken back to UNPUBLISHED."""
+HISTORY_ACTION_SUPPRESS: HistoryAction.ValueType  # 6
+"""It was withdrawn for good."""
+HISTORY_ACTION_UPDATE_FILE: HistoryAction.ValueType  # 7
+"""The description of a file was changed."""
+HISTORY_ACTION_DELETE_FILES: HistoryAction.ValueType  # 8
+"""Files were deleted."""
+HISTORY_ACTION_CORRECT_ENTITY: HistoryAction.ValueType  # 9
+"""A donor, specimen or sample of it was corrected."""
+Global___HistoryAction: _TypeAlias = HistoryAction  # noqa: Y015
 
 @_typing.final
 class SubmitAnalysisRequest(_message.Message):
@@ -74,6 +159,76 @@ class SubmitAnalysisResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitAnalysisResponse: _TypeAlias = SubmitAnalysisResponse  # noqa: Y015
+
+@_typing.final
+class BulkSubmitAnalysesRequest(_message.Message):
+    """Request of BulkSubmitAnalyses: one payload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    PAYLOAD_JSON_FIELD_NUMBER: _builtins.int
+    ALLOW_DUPLICATES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """As in SubmitAnalysisRequest."""
+    payload_json: _builtins.str
+    """As in SubmitAnalysisRequest."""
+    allow_duplicates: _builtins.bool
+    """As in SubmitAnalysisRequest."""
+    request_id: _builtins.str
+    """As in CreateStudyRequest, and shared with SubmitAnalysis: a payload of a broken stream may be repeated
+    with either.
+    """
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        payload_json: _builtins.str = ...,
+        allow_duplicates: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_duplicates", b"allow_duplicates", "payload_json", b"payload_json", "request_id", b"request_id", "study_id", b"study_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkSubmitAnalysesRequest: _TypeAlias = BulkSubmitAnalysesRequest  # noqa: Y015
+
+@_typing.final
+class BulkSubmitAnalysesResponse(_message.Message):
+    """Response of BulkSubmitAnalyses: the answer to one payload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Which payload of the stream this answers, from 1, in order."""
+    analysis_id: _builtins.str
+    """Id of the new analysis."""
+    @_builtins.property
+    def error(self) -> _item_error_pb2.ItemError:
+        """Why it was refused."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        analysis_id: _builtins.str = ...,
+        error: _item_error_pb2.ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "error", b"error", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "error", b"error", "number", b"number", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["analysis_id", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___BulkSubmitAnalysesResponse: _TypeAlias = BulkSubmitAnalysesResponse  # noqa: Y015
 
 @_typing.final
 class ValidateAnalysisRequest(_message.Message):
@@ -143,19 +298,27 @@ class GetAnalysisRequest(_message.Message):
 
     STUDY_ID_FIELD_NUMBER: _builtins.int
     ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     study_id: _builtins.str
     """Study of the analysis. Required."""
     analysis_id: _builtins.str
     """Id of the analysis. Required."""
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of Analysis to return, top-level ones only, for example `analysis_id,state,files`. Absent
+        or `*` means all.
+        """
+
     def __init__(
         self,
         *,
         study_id: _builtins.str = ...,
         analysis_id: _builtins.str = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "study_id", b"study_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "read_mask", b"read_mask", "study_id", b"study_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -195,17 +358,50 @@ class ListAnalysesRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     study_id: _builtins.str
     """The study to list. Required."""
     filter: _builtins.str
-    """Which analyses to list, in a subset of the AIP-160 filter language: one state, or several joined
-    by OR, for example `state = UNPUBLISHED OR state = PUBLISHED`. Empty means `state = PUBLISHED`.
-    At most 2 KiB.
+    """Which analyses to list, in a subset of the AIP-160 filter language; at most 2 KiB and 32 terms. A filter
+    without a condition on `state` shows PUBLISHED only. Examples:
+
+      state = UNPUBLISHED OR state = PUBLISHED
+      analysis_type.name = "variantCall" AND create_time >= "2026-01-01T00:00:00Z"
+      data.experiment.libraryStrategy = "WGS" AND NOT data.experiment.aligned = true
+      files.file_type : "CRAM" AND samples.donor.gender : "Female"
+
+    Terms are `FIELD OPERATOR VALUE`, joined by AND and OR (OR binds tighter, as AIP-160 says), with NOT or
+    `-` before a term, and parentheses. Fields and their operators:
+      `analysis_id`, `state`, `analysis_type.name`: = !=.
+      `analysis_type.version`: = != < <= > >=, with an integer.
+      `create_time`, `update_time`, `first_publish_time`, `publish_time`: = != < <= > >=, with an RFC 3339 time.
+        An analysis that was never published has no publish time, and no comparison holds but NOT.
+      `data.PATH`: a place of the dynamic data, member names joined by dots, each a word of letters, digits,
+        `_` and `-`, or in double quotes. = != < <= > >= with a string, number, true or false, compared with
+        values of the same kind; `: *` means present. `=` with a selective value is the fast one: it uses
+        an index on PostgreSQL.
+      `files.X`, with X of object_id, file_name, file_type, data_type, md5, access, size_bytes: `:` means that
+        one of the files has this value.
+      `samples.X`, with X of sample_id, submitter_sample_id, sample_type, specimen.specimen_id,
+        specimen.submitter_specimen_id, specimen.tumour_normal_designation, specimen.specimen_type,
+        specimen.specimen_tissue_source, donor.donor_id, donor.submitter_donor_id, donor.gender: `:` means that
+        one of the samples has this value.
+    Strings are compared exactly, case and all. Where the caller may not see samples and dynamic data,
+    conditions on them select nothing.
     """
     page_size: _builtins.int
     """At most this many analyses, 1 to 1000. 0 means 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty means the first page. The filter must be the same."""
+    """`next_page_token` of the page before. Empty means the first page. Filter and order must be the same."""
+    order_by: _builtins.str
+    """`create_time` (the default), `update_time` or `publish_time`, with ` desc` after it for the latest first.
+    Equal times are ordered by id. Ordered by `publish_time`, only analyses that were published are listed.
+    """
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """As in GetAnalysisRequest."""
+
     def __init__(
         self,
         *,
@@ -213,10 +409,12 @@ class ListAnalysesRequest(_message.Message):
         filter: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "study_id", b"study_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "read_mask", b"read_mask", "study_id", b"study_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -251,6 +449,236 @@ class ListAnalysesResponse(_message.Message):
 Global___ListAnalysesResponse: _TypeAlias = ListAnalysesResponse  # noqa: Y015
 
 @_typing.final
+class SearchAnalysesByIdRequest(_message.Message):
+    """Request of SearchAnalysesById. At least one id is required; empty ones are no conditions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    DONOR_ID_FIELD_NUMBER: _builtins.int
+    SPECIMEN_ID_FIELD_NUMBER: _builtins.int
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    SUBMITTER_DONOR_ID_FIELD_NUMBER: _builtins.int
+    SUBMITTER_SPECIMEN_ID_FIELD_NUMBER: _builtins.int
+    SUBMITTER_SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """The study to search. Required."""
+    match: Global___IdMatch.ValueType
+    """How all ids are compared."""
+    donor_id: _builtins.str
+    """Id of a donor."""
+    specimen_id: _builtins.str
+    """Id of a specimen."""
+    sample_id: _builtins.str
+    """Id of a sample."""
+    object_id: _builtins.str
+    """Object id of a file."""
+    submitter_donor_id: _builtins.str
+    """Submitter id of a donor."""
+    submitter_specimen_id: _builtins.str
+    """Submitter id of a specimen."""
+    submitter_sample_id: _builtins.str
+    """Submitter id of a sample."""
+    page_size: _builtins.int
+    """At most this many analyses, 1 to 1000. 0 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty means the first page. All else must be the same."""
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """As in GetAnalysisRequest."""
+
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        match: Global___IdMatch.ValueType = ...,
+        donor_id: _builtins.str = ...,
+        specimen_id: _builtins.str = ...,
+        sample_id: _builtins.str = ...,
+        object_id: _builtins.str = ...,
+        submitter_donor_id: _builtins.str = ...,
+        submitter_specimen_id: _builtins.str = ...,
+        submitter_sample_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["donor_id", b"donor_id", "match", b"match", "object_id", b"object_id", "page_size", b"page_size", "page_token", b"page_token", "read_mask", b"read_mask", "sample_id", b"sample_id", "specimen_id", b"specimen_id", "study_id", b"study_id", "submitter_donor_id", b"submitter_donor_id", "submitter_sample_id", b"submitter_sample_id", "submitter_specimen_id", b"submitter_specimen_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchAnalysesByIdRequest: _TypeAlias = SearchAnalysesByIdRequest  # noqa: Y015
+
+@_typing.final
+class SearchAnalysesByIdResponse(_message.Message):
+    """Response of SearchAnalysesById."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Opaque; give it back as `page_token` for the next page. Empty on the last page."""
+    @_builtins.property
+    def analyses(self) -> _containers.RepeatedCompositeFieldContainer[_analysis_pb2.Analysis]:
+        """The analyses of this page."""
+
+    def __init__(
+        self,
+        *,
+        analyses: _abc.Iterable[_analysis_pb2.Analysis] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyses", b"analyses", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchAnalysesByIdResponse: _TypeAlias = SearchAnalysesByIdResponse  # noqa: Y015
+
+@_typing.final
+class UpdateAnalysisRequest(_message.Message):
+    """Request of UpdateAnalysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    UPDATE_JSON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """Study of the analysis. Required."""
+    analysis_id: _builtins.str
+    """Id of the analysis. Required."""
+    update_json: _builtins.str
+    """`analysisType` and the new dynamic data as JSON text. Required. At most 16 MiB."""
+    etag: _builtins.str
+    """The etag that was read, or `*` to overwrite whatever is there. Required."""
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        analysis_id: _builtins.str = ...,
+        update_json: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "etag", b"etag", "reason", b"reason", "study_id", b"study_id", "update_json", b"update_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAnalysisRequest: _TypeAlias = UpdateAnalysisRequest  # noqa: Y015
+
+@_typing.final
+class UpdateAnalysisResponse(_message.Message):
+    """Response of UpdateAnalysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ETAG_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    ANALYSIS_TYPE_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """The etag of the analysis now."""
+    changed: _builtins.bool
+    """False when data and type were so already."""
+    @_builtins.property
+    def analysis_type(self) -> _analysis_type_pb2.AnalysisTypeReference:
+        """The type and version the analysis has now."""
+
+    def __init__(
+        self,
+        *,
+        etag: _builtins.str = ...,
+        changed: _builtins.bool = ...,
+        analysis_type: _analysis_type_pb2.AnalysisTypeReference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["analysis_type", b"analysis_type"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_type", b"analysis_type", "changed", b"changed", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAnalysisResponse: _TypeAlias = UpdateAnalysisResponse  # noqa: Y015
+
+@_typing.final
+class PatchAnalysisRequest(_message.Message):
+    """Request of PatchAnalysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    PATCH_JSON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """Study of the analysis. Required."""
+    analysis_id: _builtins.str
+    """Id of the analysis. Required."""
+    patch_json: _builtins.str
+    """The merge patch, a JSON object, as JSON text. Required. At most 16 MiB."""
+    etag: _builtins.str
+    """As in UpdateAnalysisRequest."""
+    reason: _builtins.str
+    """As in UpdateAnalysisRequest."""
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        analysis_id: _builtins.str = ...,
+        patch_json: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "etag", b"etag", "patch_json", b"patch_json", "reason", b"reason", "study_id", b"study_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchAnalysisRequest: _TypeAlias = PatchAnalysisRequest  # noqa: Y015
+
+@_typing.final
+class PatchAnalysisResponse(_message.Message):
+    """Response of PatchAnalysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ETAG_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """The etag of the analysis now."""
+    changed: _builtins.bool
+    """False when the patch changed nothing."""
+    def __init__(
+        self,
+        *,
+        etag: _builtins.str = ...,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchAnalysisResponse: _TypeAlias = PatchAnalysisResponse  # noqa: Y015
+
+@_typing.final
 class PublishAnalysisRequest(_message.Message):
     """Request of PublishAnalysis."""
 
@@ -258,19 +686,35 @@ class PublishAnalysisRequest(_message.Message):
 
     STUDY_ID_FIELD_NUMBER: _builtins.int
     ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    IGNORE_UNDEFINED_MD5_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     study_id: _builtins.str
     """Study of the analysis. Required."""
     analysis_id: _builtins.str
     """Id of the analysis. Required."""
+    validate_only: _builtins.bool
+    """Makes all checks, also of a PUBLISHED analysis, and changes nothing. Default false."""
+    ignore_undefined_md5: _builtins.bool
+    """Accepted for scripts of older systems; has no effect: a VERIFIED object always has an MD5."""
+    etag: _builtins.str
+    """The etag that was read. Empty or `*` means: whatever is there."""
+    reason: _builtins.str
+    """As in UpdateAnalysisRequest."""
     def __init__(
         self,
         *,
         study_id: _builtins.str = ...,
         analysis_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        ignore_undefined_md5: _builtins.bool = ...,
+        etag: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "study_id", b"study_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "etag", b"etag", "ignore_undefined_md5", b"ignore_undefined_md5", "reason", b"reason", "study_id", b"study_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,7 +729,7 @@ class PublishAnalysisResponse(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
     state: _analysis_pb2.AnalysisState.ValueType
-    """PUBLISHED."""
+    """PUBLISHED. With `validate_only`: as it is."""
     changed: _builtins.bool
     """False when it was PUBLISHED already."""
     def __init__(
@@ -310,19 +754,27 @@ class UnpublishAnalysisRequest(_message.Message):
 
     STUDY_ID_FIELD_NUMBER: _builtins.int
     ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     study_id: _builtins.str
     """Study of the analysis. Required."""
     analysis_id: _builtins.str
     """Id of the analysis. Required."""
+    etag: _builtins.str
+    """As in PublishAnalysisRequest."""
+    reason: _builtins.str
+    """As in UpdateAnalysisRequest."""
     def __init__(
         self,
         *,
         study_id: _builtins.str = ...,
         analysis_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "study_id", b"study_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "etag", b"etag", "reason", b"reason", "study_id", b"study_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -362,19 +814,27 @@ class SuppressAnalysisRequest(_message.Message):
 
     STUDY_ID_FIELD_NUMBER: _builtins.int
     ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     study_id: _builtins.str
     """Study of the analysis. Required."""
     analysis_id: _builtins.str
     """Id of the analysis. Required."""
+    etag: _builtins.str
+    """As in PublishAnalysisRequest."""
+    reason: _builtins.str
+    """As in UpdateAnalysisRequest."""
     def __init__(
         self,
         *,
         study_id: _builtins.str = ...,
         analysis_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "study_id", b"study_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "etag", b"etag", "reason", b"reason", "study_id", b"study_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -405,3 +865,187 @@ class SuppressAnalysisResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SuppressAnalysisResponse: _TypeAlias = SuppressAnalysisResponse  # noqa: Y015
+
+@_typing.final
+class ListAnalysisHistoryRequest(_message.Message):
+    """Request of ListAnalysisHistory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """Study of the analysis. Required."""
+    analysis_id: _builtins.str
+    """Id of the analysis. Required."""
+    page_size: _builtins.int
+    """At most this many entries, 1 to 1000. 0 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty means the first page."""
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        analysis_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "page_size", b"page_size", "page_token", b"page_token", "study_id", b"study_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnalysisHistoryRequest: _TypeAlias = ListAnalysisHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ListAnalysisHistoryResponse(_message.Message):
+    """Response of ListAnalysisHistory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Opaque; give it back as `page_token` for the next page. Empty on the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEntry]:
+        """The entries of this page."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___HistoryEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnalysisHistoryResponse: _TypeAlias = ListAnalysisHistoryResponse  # noqa: Y015
+
+@_typing.final
+class HistoryEntry(_message.Message):
+    """One thing that happened to an analysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    action: Global___HistoryAction.ValueType
+    """What."""
+    actor: _builtins.str
+    """Name of the principal who did it."""
+    reason: _builtins.str
+    """The reason that was given; empty where none was."""
+    state: _analysis_pb2.AnalysisState.ValueType
+    """The state after it."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When (UTC)."""
+
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it was about, ids and names only: files by `object_id`, a donor, specimen or sample by its id, an
+        update by `NAME version N`. At most 20, then `and N more`.
+        """
+
+    def __init__(
+        self,
+        *,
+        action: Global___HistoryAction.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        state: _analysis_pb2.AnalysisState.ValueType = ...,
+        subjects: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "reason", b"reason", "state", b"state", "subjects", b"subjects", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryEntry: _TypeAlias = HistoryEntry  # noqa: Y015
+
+@_typing.final
+class ExportAnalysesRequest(_message.Message):
+    """Request of ExportAnalyses: a study, or ids."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_IDS_FIELD_NUMBER: _builtins.int
+    OMIT_TYPE_VERSION_FIELD_NUMBER: _builtins.int
+    AFTER_ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """Exports all analyses of this study."""
+    omit_type_version: _builtins.bool
+    """Leaves `version` out of `analysisType`, so that the payloads are submitted to the latest version."""
+    after_analysis_id: _builtins.str
+    """With a study: begin after this analysis."""
+    @_builtins.property
+    def analysis_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Exports these analyses, of any study. At most 10 000."""
+
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        analysis_ids: _abc.Iterable[_builtins.str] | None = ...,
+        omit_type_version: _builtins.bool = ...,
+        after_analysis_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_analysis_id", b"after_analysis_id", "analysis_ids", b"analysis_ids", "omit_type_version", b"omit_type_version", "study_id", b"study_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAnalysesRequest: _TypeAlias = ExportAnalysesRequest  # noqa: Y015
+
+@_typing.final
+class ExportAnalysesResponse(_message.Message):
+    """Response of ExportAnalyses: one analysis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    PAYLOAD_JSON_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    analysis_id: _builtins.str
+    """The analysis this is about."""
+    study_id: _builtins.str
+    """Its study; empty with an error."""
+    payload_json: _builtins.str
+    """The payload as JSON text."""
+    @_builtins.property
+    def error(self) -> _item_error_pb2.ItemError:
+        """Why there is none."""
+
+    def __init__(
+        self,
+        *,
+        analysis_id: _builtins.str = ...,
+        study_id: _builtins.str = ...,
+        payload_json: _builtins.str = ...,
+        error: _item_error_pb2.ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "payload_json", b"payload_json", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "error", b"error", "payload_json", b"payload_json", "result", b"result", "study_id", b"study_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["payload_json", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___ExportAnalysesResponse: _TypeAlias = ExportAnalysesResponse  # noqa: Y015

@@ -48,6 +48,11 @@ class AnalysisServiceStub(object):
                 request_serializer=song_dot_v1_dot_analysis__service__pb2.ValidateAnalysisRequest.SerializeToString,
                 response_deserializer=song_dot_v1_dot_analysis__service__pb2.ValidateAnalysisResponse.FromString,
                 _registered_method=True)
+        self.BulkSubmitAnalyses = channel.stream_stream(
+                '/song.v1.AnalysisService/BulkSubmitAnalyses',
+                request_serializer=song_dot_v1_dot_analysis__service__pb2.BulkSubmitAnalysesRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_analysis__service__pb2.BulkSubmitAnalysesResponse.FromString,
+                _registered_method=True)
         self.GetAnalysis = channel.unary_unary(
                 '/song.v1.AnalysisService/GetAnalysis',
                 request_serializer=song_dot_v1_dot_analysis__service__pb2.GetAnalysisRequest.SerializeToString,
@@ -57,6 +62,21 @@ class AnalysisServiceStub(object):
                 '/song.v1.AnalysisService/ListAnalyses',
                 request_serializer=song_dot_v1_dot_analysis__service__pb2.ListAnalysesRequest.SerializeToString,
                 response_deserializer=song_dot_v1_dot_analysis__service__pb2.ListAnalysesResponse.FromString,
+                _registered_method=True)
+        self.SearchAnalysesById = channel.unary_unary(
+                '/song.v1.AnalysisService/SearchAnalysesById',
+                request_serializer=song_dot_v1_dot_analysis__service__pb2.SearchAnalysesByIdRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_analysis__service__pb2.SearchAnalysesByIdResponse.FromString,
+                _registered_method=True)
+        self.UpdateAnalysis = channel.unary_unary(
+                '/song.v1.AnalysisService/UpdateAnalysis',
+                request_serializer=song_dot_v1_dot_analysis__service__pb2.UpdateAnalysisRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_analysis__service__pb2.UpdateAnalysisResponse.FromString,
+                _registered_method=True)
+        self.PatchAnalysis = channel.unary_unary(
+                '/song.v1.AnalysisService/PatchAnalysis',
+                request_serializer=song_dot_v1_dot_analysis__service__pb2.PatchAnalysisRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_analysis__service__pb2.PatchAnalysisResponse.FromString,
                 _registered_method=True)
         self.PublishAnalysis = channel.unary_unary(
                 '/song.v1.AnalysisService/PublishAnalysis',
@@ -73,6 +93,16 @@ class AnalysisServiceStub(object):
                 request_serializer=song_dot_v1_dot_analysis__service__pb2.SuppressAnalysisRequest.SerializeToString,
                 response_deserializer=song_dot_v1_dot_analysis__service__pb2.SuppressAnalysisResponse.FromString,
                 _registered_method=True)
+        self.ListAnalysisHistory = channel.unary_unary(
+                '/song.v1.AnalysisService/ListAnalysisHistory',
+                request_serializer=song_dot_v1_dot_analysis__service__pb2.ListAnalysisHistoryRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_analysis__service__pb2.ListAnalysisHistoryResponse.FromString,
+                _registered_method=True)
+        self.ExportAnalyses = channel.unary_stream(
+                '/song.v1.AnalysisService/ExportAnalyses',
+                request_serializer=song_dot_v1_dot_analysis__service__pb2.ExportAnalysesRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_analysis__service__pb2.ExportAnalysesResponse.FromString,
+                _registered_method=True)
 
 
 class AnalysisServiceServicer(object):
@@ -88,7 +118,7 @@ class AnalysisServiceServicer(object):
         The payload is a JSON object: `studyId`, `analysisType`, `files`, `samples` (unless the type's
         entity model is NONE) as the base schema says, and the dynamic data the type asks for. It is
         checked in this order: it parses; the type resolves (without a version: the latest); the base
-        schema and the type's schema hold; the study is the request's; no other analysis of the study
+        schema and the type's schema hold; the type's external validations permit; the study is the request's; no other analysis of the study
         that is not SUPPRESSED has a file with the same MD5; donors, specimens and samples agree with
         those already known. Every step reports all it finds; the first failing step ends the call.
         Nothing is stored unless everything holds.
@@ -106,8 +136,13 @@ class AnalysisServiceServicer(object):
         metadata `violation_count`; ValidateAnalysis returns all.
         INVALID_ARGUMENT STUDY_ID_MISMATCH      the payload names another study.
         ALREADY_EXISTS INFO_ALREADY_EXISTS      files with these MD5s exist; set `allow_duplicates`.
+        NOT_FOUND ID_NOT_FOUND                  the id service knows no id for a submitter id.
+        UNAVAILABLE ID_SERVICE_ERROR, REST_CLIENT_UNEXPECTED_RESPONSE
+        the id service failed; nothing changed, retry.
         INVALID_ARGUMENT DONOR_ID_IS_CORRUPTED, SPECIMEN_ID_IS_CORRUPTED, SAMPLE_ID_IS_CORRUPTED
         an id in the payload is not the one it resolves to.
+        ALREADY_EXISTS DONOR_ALREADY_EXISTS, SPECIMEN_ALREADY_EXISTS, SAMPLE_ALREADY_EXISTS
+        the id service gave an id that is another one's already.
         FAILED_PRECONDITION MISMATCHING_DONOR_DATA, MISMATCHING_SPECIMEN_DATA,
         MISMATCHING_SAMPLE_DATA, SPECIMEN_TO_DONOR_ID_MISMATCH, SAMPLE_TO_SPECIMEN_ID_MISMATCH
         it contradicts what is known under that submitter id.
@@ -130,24 +165,97 @@ class AnalysisServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BulkSubmitAnalyses(self, request_iterator, context):
+        """Submits many analyses on one stream: the fastest way to submit more than a few.
+
+        Send one payload a message; each is submitted as by SubmitAnalysis, whole or not at all, and each gets
+        one response, in the order sent. A payload that is refused does not touch the others. A response means
+        that its analysis is stored for good. The server works ahead on at most 64 payloads; beyond them it reads
+        no further, so send and receive at the same time. When the stream breaks, send again what had no
+        response: with a `request_id` on every payload nothing is submitted twice.
+
+        Errors of the stream; those of an item, all of SubmitAnalysis', are in its response:
+        RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAnalysis(self, request, context):
         """Returns one analysis. With thousands of files it can pass 4 MiB, the default limit of most gRPC
         clients: raise the client's limit to 17 MiB.
 
         Errors:
         NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    `read_mask` names an unknown field.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAnalyses(self, request, context):
-        """Lists the analyses of a study, oldest first. A page ends early when it would pass 3 MiB, but
+        """Lists the analyses of a study that a filter selects, oldest first unless told otherwise. A page costs
+        the same in a study of any size. What is submitted while pages are read may be missed; nothing is listed
+        twice as long as what the list is ordered by does not change. A page ends early when it would pass 3 MiB, but
         holds at least one analysis.
 
         Errors:
         NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
-        INVALID_ARGUMENT MALFORMED_PARAMETER    bad `filter`, `page_size` or `page_token`.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    bad `filter`, `order_by`, `read_mask`, `page_size` or
+        `page_token`; the message says where.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchAnalysesById(self, request, context):
+        """Finds the analyses of a study by ids of what belongs to them: donors, specimens, samples, files. All
+        conditions must hold, on one and the same sample where they speak of samples. All states that the
+        caller may see are found, oldest first. A page ends early as in ListAnalyses.
+
+        Errors:
+        NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    no condition; a bad pattern; a prefix or pattern that more than
+        10 000 ids match; bad `read_mask`, `page_size`, `page_token`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateAnalysis(self, request, context):
+        """Replaces all dynamic data of an analysis, and may move it to another version or type of the same entity
+        model. Samples, files and the state stay. Data and type as they are change nothing and make no event.
+
+        The document is a JSON object with `analysisType` (`name` required; without `version`: the latest) and
+        the dynamic data. The whole analysis, with its samples and files, is held against the base and the type
+        as a submission is; pointers of violations are those of the whole payload. It must not have
+        `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files` or (unless the entity model is NONE)
+        `samples`.
+
+        Errors:
+        NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
+        INVALID_ARGUMENT PAYLOAD_PARSING        not a JSON object; the message has the position.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    `analysisType`, its name or `etag` is missing, or the analysis
+        would pass 17 MiB.
+        NOT_FOUND ANALYSIS_TYPE_NOT_FOUND       unknown type or version.
+        FAILED_PRECONDITION ANALYSIS_TYPE_INCORRECT_VERSION  a version that is not the latest.
+        FAILED_PRECONDITION ILLEGAL_ANALYSIS_UPDATE_REQUEST  it is SUPPRESSED, or the entity models differ.
+        INVALID_ARGUMENT SCHEMA_VIOLATION       as SubmitAnalysis.
+        ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
+        UNAVAILABLE SERVICE_UNAVAILABLE         with etag `*`: it keeps changing meanwhile; retry.
+        PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PatchAnalysis(self, request, context):
+        """Merges a JSON Merge Patch (RFC 7396) into the dynamic data of an analysis: members of the patch replace
+        those of the data, null removes them, objects are merged, all else is replaced whole. The type and
+        version stay; a patch that names another one is refused. For the rest as UpdateAnalysis.
+
+        Errors: those of UpdateAnalysis; ANALYSIS_TYPE_INCORRECT_VERSION where the analysis' own version is not
+        the latest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,7 +263,9 @@ class AnalysisServiceServicer(object):
 
     def PublishAnalysis(self, request, context):
         """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
-        with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks.
+        with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks. While Score is
+        asked, for at most 60 s, the analysis is marked as publishing: Score then replaces none of its objects.
+        With `validate_only`, all checks are made in any state but SUPPRESSED, and nothing changes.
 
         Errors:
         NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
@@ -170,6 +280,7 @@ class AnalysisServiceServicer(object):
         DEADLINE_EXCEEDED GATEWAY_TIMED_OUT     Score did not answer in time; nothing changed, retry.
         UNAVAILABLE STORAGE_SERVICE_ERROR       Score's answer was unusable; nothing changed.
         UNAVAILABLE SERVICE_UNAVAILABLE         the analysis keeps changing meanwhile; retry.
+        ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -183,6 +294,7 @@ class AnalysisServiceServicer(object):
         Errors:
         NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
         FAILED_PRECONDITION SUPPRESSED_STATE_TRANSITION  it is SUPPRESSED, for good.
+        ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -195,7 +307,40 @@ class AnalysisServiceServicer(object):
 
         Errors:
         NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
+        ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAnalysisHistory(self, request, context):
+        """Lists what happened to an analysis, oldest first: submission, updates, changes of files and of shared
+        donors, specimens and samples, and of its state; who did it, when, and why where a reason was given.
+
+        Errors:
+        NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAnalyses(self, request, context):
+        """Streams payloads that can be submitted again, one analysis a message: those of a study in all states the
+        caller may see, oldest first, or those of a list of ids, in the order asked. The stream is one consistent
+        view per analysis, not over all of them. An id that is unknown, or not for this caller, comes back as an
+        item with an error, and the stream goes on. A stream over a study that broke goes on after the last
+        analysis received: give its id.
+
+        A payload has no generated ids, state or times. Submitting it makes new object ids: its files have to
+        be uploaded again.
+
+        Errors:
+        NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    neither or both of study and ids, more than 10 000 ids, or an
+        `after_analysis_id` that the study does not have.
+        RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,6 +359,11 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
                     request_deserializer=song_dot_v1_dot_analysis__service__pb2.ValidateAnalysisRequest.FromString,
                     response_serializer=song_dot_v1_dot_analysis__service__pb2.ValidateAnalysisResponse.SerializeToString,
             ),
+            'BulkSubmitAnalyses': grpc.stream_stream_rpc_method_handler(
+                    servicer.BulkSubmitAnalyses,
+                    request_deserializer=song_dot_v1_dot_analysis__service__pb2.BulkSubmitAnalysesRequest.FromString,
+                    response_serializer=song_dot_v1_dot_analysis__service__pb2.BulkSubmitAnalysesResponse.SerializeToString,
+            ),
             'GetAnalysis': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAnalysis,
                     request_deserializer=song_dot_v1_dot_analysis__service__pb2.GetAnalysisRequest.FromString,
@@ -223,6 +373,21 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
                     servicer.ListAnalyses,
                     request_deserializer=song_dot_v1_dot_analysis__service__pb2.ListAnalysesRequest.FromString,
                     response_serializer=song_dot_v1_dot_analysis__service__pb2.ListAnalysesResponse.SerializeToString,
+            ),
+            'SearchAnalysesById': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchAnalysesById,
+                    request_deserializer=song_dot_v1_dot_analysis__service__pb2.SearchAnalysesByIdRequest.FromString,
+                    response_serializer=song_dot_v1_dot_analysis__service__pb2.SearchAnalysesByIdResponse.SerializeToString,
+            ),
+            'UpdateAnalysis': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAnalysis,
+                    request_deserializer=song_dot_v1_dot_analysis__service__pb2.UpdateAnalysisRequest.FromString,
+                    response_serializer=song_dot_v1_dot_analysis__service__pb2.UpdateAnalysisResponse.SerializeToString,
+            ),
+            'PatchAnalysis': grpc.unary_unary_rpc_method_handler(
+                    servicer.PatchAnalysis,
+                    request_deserializer=song_dot_v1_dot_analysis__service__pb2.PatchAnalysisRequest.FromString,
+                    response_serializer=song_dot_v1_dot_analysis__service__pb2.PatchAnalysisResponse.SerializeToString,
             ),
             'PublishAnalysis': grpc.unary_unary_rpc_method_handler(
                     servicer.PublishAnalysis,
@@ -238,6 +403,16 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
                     servicer.SuppressAnalysis,
                     request_deserializer=song_dot_v1_dot_analysis__service__pb2.SuppressAnalysisRequest.FromString,
                     response_serializer=song_dot_v1_dot_analysis__service__pb2.SuppressAnalysisResponse.SerializeToString,
+            ),
+            'ListAnalysisHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAnalysisHistory,
+                    request_deserializer=song_dot_v1_dot_analysis__service__pb2.ListAnalysisHistoryRequest.FromString,
+                    response_serializer=song_dot_v1_dot_analysis__service__pb2.ListAnalysisHistoryResponse.SerializeToString,
+            ),
+            'ExportAnalyses': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAnalyses,
+                    request_deserializer=song_dot_v1_dot_analysis__service__pb2.ExportAnalysesRequest.FromString,
+                    response_serializer=song_dot_v1_dot_analysis__service__pb2.ExportAnalysesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -309,6 +484,33 @@ class AnalysisService(object):
             _registered_method=True)
 
     @staticmethod
+    def BulkSubmitAnalyses(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/song.v1.AnalysisService/BulkSubmitAnalyses',
+            song_dot_v1_dot_analysis__service__pb2.BulkSubmitAnalysesRequest.SerializeToString,
+            song_dot_v1_dot_analysis__service__pb2.BulkSubmitAnalysesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetAnalysis(request,
             target,
             options=(),
@@ -352,6 +554,87 @@ class AnalysisService(object):
             '/song.v1.AnalysisService/ListAnalyses',
             song_dot_v1_dot_analysis__service__pb2.ListAnalysesRequest.SerializeToString,
             song_dot_v1_dot_analysis__service__pb2.ListAnalysesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchAnalysesById(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/song.v1.AnalysisService/SearchAnalysesById',
+            song_dot_v1_dot_analysis__service__pb2.SearchAnalysesByIdRequest.SerializeToString,
+            song_dot_v1_dot_analysis__service__pb2.SearchAnalysesByIdResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/song.v1.AnalysisService/UpdateAnalysis',
+            song_dot_v1_dot_analysis__service__pb2.UpdateAnalysisRequest.SerializeToString,
+            song_dot_v1_dot_analysis__service__pb2.UpdateAnalysisResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PatchAnalysis(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/song.v1.AnalysisService/PatchAnalysis',
+            song_dot_v1_dot_analysis__service__pb2.PatchAnalysisRequest.SerializeToString,
+            song_dot_v1_dot_analysis__service__pb2.PatchAnalysisResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -433,6 +716,60 @@ class AnalysisService(object):
             '/song.v1.AnalysisService/SuppressAnalysis',
             song_dot_v1_dot_analysis__service__pb2.SuppressAnalysisRequest.SerializeToString,
             song_dot_v1_dot_analysis__service__pb2.SuppressAnalysisResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAnalysisHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/song.v1.AnalysisService/ListAnalysisHistory',
+            song_dot_v1_dot_analysis__service__pb2.ListAnalysisHistoryRequest.SerializeToString,
+            song_dot_v1_dot_analysis__service__pb2.ListAnalysisHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAnalyses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/song.v1.AnalysisService/ExportAnalyses',
+            song_dot_v1_dot_analysis__service__pb2.ExportAnalysesRequest.SerializeToString,
+            song_dot_v1_dot_analysis__service__pb2.ExportAnalysesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,7 +26,7 @@ class AnalysisServiceStub:
     The payload is a JSON object: `studyId`, `analysisType`, `files`, `samples` (unless the type's
     entity model is NONE) as the base schema says, and the dynamic data the type asks for. It is
     checked in this order: it parses; the type resolves (without a version: the latest); the base
-    schema and the type's schema hold; the study is the request's; no other analysis of the study
+    schema and the type's schema hold; the type's external validations permit; the study is the request's; no other analysis of the study
     that is not SUPPRESSED has a file with the same MD5; donors, specimens and samples agree with
     those already known. Every step reports all it finds; the first failing step ends the call.
     Nothing is stored unless everything holds.
@@ -44,8 +44,13 @@ class AnalysisServiceStub:
                                               metadata `violation_count`; ValidateAnalysis returns all.
       INVALID_ARGUMENT STUDY_ID_MISMATCH      the payload names another study.
       ALREADY_EXISTS INFO_ALREADY_EXISTS      files with these MD5s exist; set `allow_duplicates`.
+      NOT_FOUND ID_NOT_FOUND                  the id service knows no id for a submitter id.
+      UNAVAILABLE ID_SERVICE_ERROR, REST_CLIENT_UNEXPECTED_RESPONSE
+                                              the id service failed; nothing changed, retry.
       INVALID_ARGUMENT DONOR_ID_IS_CORRUPTED, SPECIMEN_ID_IS_CORRUPTED, SAMPLE_ID_IS_CORRUPTED
                                               an id in the payload is not the one it resolves to.
+      ALREADY_EXISTS DONOR_ALREADY_EXISTS, SPECIMEN_ALREADY_EXISTS, SAMPLE_ALREADY_EXISTS
+                                              the id service gave an id that is another one's already.
       FAILED_PRECONDITION MISMATCHING_DONOR_DATA, MISMATCHING_SPECIMEN_DATA,
         MISMATCHING_SAMPLE_DATA, SPECIMEN_TO_DONOR_ID_MISMATCH, SAMPLE_TO_SPECIMEN_ID_MISMATCH
                                               it contradicts what is known under that submitter id.
@@ -60,24 +65,83 @@ class AnalysisServiceStub:
 
     Errors: those of SubmitAnalysis but SCHEMA_VIOLATION and REQUEST_ID_REUSED.
     """
+    BulkSubmitAnalyses: _grpc.StreamStreamMultiCallable[_analysis_service_pb2.BulkSubmitAnalysesRequest, _analysis_service_pb2.BulkSubmitAnalysesResponse]
+    """Submits many analyses on one stream: the fastest way to submit more than a few.
+
+    Send one payload a message; each is submitted as by SubmitAnalysis, whole or not at all, and each gets
+    one response, in the order sent. A payload that is refused does not touch the others. A response means
+    that its analysis is stored for good. The server works ahead on at most 64 payloads; beyond them it reads
+    no further, so send and receive at the same time. When the stream breaks, send again what had no
+    response: with a `request_id` on every payload nothing is submitted twice.
+
+    Errors of the stream; those of an item, all of SubmitAnalysis', are in its response:
+      RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
+    """
     GetAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.GetAnalysisRequest, _analysis_service_pb2.GetAnalysisResponse]
     """Returns one analysis. With thousands of files it can pass 4 MiB, the default limit of most gRPC
     clients: raise the client's limit to 17 MiB.
 
     Errors:
       NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    `read_mask` names an unknown field.
     """
     ListAnalyses: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.ListAnalysesRequest, _analysis_service_pb2.ListAnalysesResponse]
-    """Lists the analyses of a study, oldest first. A page ends early when it would pass 3 MiB, but
+    """Lists the analyses of a study that a filter selects, oldest first unless told otherwise. A page costs
+    the same in a study of any size. What is submitted while pages are read may be missed; nothing is listed
+    twice as long as what the list is ordered by does not change. A page ends early when it would pass 3 MiB, but
     holds at least one analysis.
 
     Errors:
       NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
-      INVALID_ARGUMENT MALFORMED_PARAMETER    bad `filter`, `page_size` or `page_token`.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    bad `filter`, `order_by`, `read_mask`, `page_size` or
+                                              `page_token`; the message says where.
+    """
+    SearchAnalysesById: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.SearchAnalysesByIdRequest, _analysis_service_pb2.SearchAnalysesByIdResponse]
+    """Finds the analyses of a study by ids of what belongs to them: donors, specimens, samples, files. All
+    conditions must hold, on one and the same sample where they speak of samples. All states that the
+    caller may see are found, oldest first. A page ends early as in ListAnalyses.
+
+    Errors:
+      NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    no condition; a bad pattern; a prefix or pattern that more than
+                                              10 000 ids match; bad `read_mask`, `page_size`, `page_token`.
+    """
+    UpdateAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.UpdateAnalysisRequest, _analysis_service_pb2.UpdateAnalysisResponse]
+    """Replaces all dynamic data of an analysis, and may move it to another version or type of the same entity
+    model. Samples, files and the state stay. Data and type as they are change nothing and make no event.
+
+    The document is a JSON object with `analysisType` (`name` required; without `version`: the latest) and
+    the dynamic data. The whole analysis, with its samples and files, is held against the base and the type
+    as a submission is; pointers of violations are those of the whole payload. It must not have
+    `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files` or (unless the entity model is NONE)
+    `samples`.
+
+    Errors:
+      NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
+      INVALID_ARGUMENT PAYLOAD_PARSING        not a JSON object; the message has the position.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    `analysisType`, its name or `etag` is missing, or the analysis
+                                              would pass 17 MiB.
+      NOT_FOUND ANALYSIS_TYPE_NOT_FOUND       unknown type or version.
+      FAILED_PRECONDITION ANALYSIS_TYPE_INCORRECT_VERSION  a version that is not the latest.
+      FAILED_PRECONDITION ILLEGAL_ANALYSIS_UPDATE_REQUEST  it is SUPPRESSED, or the entity models differ.
+      INVALID_ARGUMENT SCHEMA_VIOLATION       as SubmitAnalysis.
+      ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
+      UNAVAILABLE SERVICE_UNAVAILABLE         with etag `*`: it keeps changing meanwhile; retry.
+      PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+    """
+    PatchAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.PatchAnalysisRequest, _analysis_service_pb2.PatchAnalysisResponse]
+    """Merges a JSON Merge Patch (RFC 7396) into the dynamic data of an analysis: members of the patch replace
+    those of the data, null removes them, objects are merged, all else is replaced whole. The type and
+    version stay; a patch that names another one is refused. For the rest as UpdateAnalysis.
+
+    Errors: those of UpdateAnalysis; ANALYSIS_TYPE_INCORRECT_VERSION where the analysis' own version is not
+    the latest.
     """
     PublishAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.PublishAnalysisRequest, _analysis_service_pb2.PublishAnalysisResponse]
     """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
-    with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks.
+    with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks. While Score is
+    asked, for at most 60 s, the analysis is marked as publishing: Score then replaces none of its objects.
+    With `validate_only`, all checks are made in any state but SUPPRESSED, and nothing changes.
 
     Errors:
       NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
@@ -92,6 +156,7 @@ class AnalysisServiceStub:
       DEADLINE_EXCEEDED GATEWAY_TIMED_OUT     Score did not answer in time; nothing changed, retry.
       UNAVAILABLE STORAGE_SERVICE_ERROR       Score's answer was unusable; nothing changed.
       UNAVAILABLE SERVICE_UNAVAILABLE         the analysis keeps changing meanwhile; retry.
+      ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
     """
     UnpublishAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.UnpublishAnalysisRequest, _analysis_service_pb2.UnpublishAnalysisResponse]
@@ -101,6 +166,7 @@ class AnalysisServiceStub:
     Errors:
       NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
       FAILED_PRECONDITION SUPPRESSED_STATE_TRANSITION  it is SUPPRESSED, for good.
+      ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
     """
     SuppressAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.SuppressAnalysisRequest, _analysis_service_pb2.SuppressAnalysisResponse]
@@ -109,7 +175,32 @@ class AnalysisServiceStub:
 
     Errors:
       NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
+      ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+    """
+    ListAnalysisHistory: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.ListAnalysisHistoryRequest, _analysis_service_pb2.ListAnalysisHistoryResponse]
+    """Lists what happened to an analysis, oldest first: submission, updates, changes of files and of shared
+    donors, specimens and samples, and of its state; who did it, when, and why where a reason was given.
+
+    Errors:
+      NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
+    """
+    ExportAnalyses: _grpc.UnaryStreamMultiCallable[_analysis_service_pb2.ExportAnalysesRequest, _analysis_service_pb2.ExportAnalysesResponse]
+    """Streams payloads that can be submitted again, one analysis a message: those of a study in all states the
+    caller may see, oldest first, or those of a list of ids, in the order asked. The stream is one consistent
+    view per analysis, not over all of them. An id that is unknown, or not for this caller, comes back as an
+    item with an error, and the stream goes on. A stream over a study that broke goes on after the last
+    analysis received: give its id.
+
+    A payload has no generated ids, state or times. Submitting it makes new object ids: its files have to
+    be uploaded again.
+
+    Errors:
+      NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    neither or both of study and ids, more than 10 000 ids, or an
+                                              `after_analysis_id` that the study does not have.
+      RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
     """
 
 class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -130,7 +221,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         The payload is a JSON object: `studyId`, `analysisType`, `files`, `samples` (unless the type's
         entity model is NONE) as the base schema says, and the dynamic data the type asks for. It is
         checked in this order: it parses; the type resolves (without a version: the latest); the base
-        schema and the type's schema hold; the study is the request's; no other analysis of the study
+        schema and the type's schema hold; the type's external validations permit; the study is the request's; no other analysis of the study
         that is not SUPPRESSED has a file with the same MD5; donors, specimens and samples agree with
         those already known. Every step reports all it finds; the first failing step ends the call.
         Nothing is stored unless everything holds.
@@ -148,8 +239,13 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
                                                   metadata `violation_count`; ValidateAnalysis returns all.
           INVALID_ARGUMENT STUDY_ID_MISMATCH      the payload names another study.
           ALREADY_EXISTS INFO_ALREADY_EXISTS      files with these MD5s exist; set `allow_duplicates`.
+          NOT_FOUND ID_NOT_FOUND                  the id service knows no id for a submitter id.
+          UNAVAILABLE ID_SERVICE_ERROR, REST_CLIENT_UNEXPECTED_RESPONSE
+                                                  the id service failed; nothing changed, retry.
           INVALID_ARGUMENT DONOR_ID_IS_CORRUPTED, SPECIMEN_ID_IS_CORRUPTED, SAMPLE_ID_IS_CORRUPTED
                                                   an id in the payload is not the one it resolves to.
+          ALREADY_EXISTS DONOR_ALREADY_EXISTS, SPECIMEN_ALREADY_EXISTS, SAMPLE_ALREADY_EXISTS
+                                                  the id service gave an id that is another one's already.
           FAILED_PRECONDITION MISMATCHING_DONOR_DATA, MISMATCHING_SPECIMEN_DATA,
             MISMATCHING_SAMPLE_DATA, SPECIMEN_TO_DONOR_ID_MISMATCH, SAMPLE_TO_SPECIMEN_ID_MISMATCH
                                                   it contradicts what is known under that submitter id.
@@ -172,6 +268,24 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def BulkSubmitAnalyses(
+        self,
+        request_iterator: _abc.Iterator[_analysis_service_pb2.BulkSubmitAnalysesRequest],
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_analysis_service_pb2.BulkSubmitAnalysesResponse]:
+        """Submits many analyses on one stream: the fastest way to submit more than a few.
+
+        Send one payload a message; each is submitted as by SubmitAnalysis, whole or not at all, and each gets
+        one response, in the order sent. A payload that is refused does not touch the others. A response means
+        that its analysis is stored for good. The server works ahead on at most 64 payloads; beyond them it reads
+        no further, so send and receive at the same time. When the stream breaks, send again what had no
+        response: with a `request_id` on every payload nothing is submitted twice.
+
+        Errors of the stream; those of an item, all of SubmitAnalysis', are in its response:
+          RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
+        """
+
+    @_abc_1.abstractmethod
     def GetAnalysis(
         self,
         request: _analysis_service_pb2.GetAnalysisRequest,
@@ -182,6 +296,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    `read_mask` names an unknown field.
         """
 
     @_abc_1.abstractmethod
@@ -190,12 +305,74 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _analysis_service_pb2.ListAnalysesRequest,
         context: _grpc.ServicerContext,
     ) -> _analysis_service_pb2.ListAnalysesResponse:
-        """Lists the analyses of a study, oldest first. A page ends early when it would pass 3 MiB, but
+        """Lists the analyses of a study that a filter selects, oldest first unless told otherwise. A page costs
+        the same in a study of any size. What is submitted while pages are read may be missed; nothing is listed
+        twice as long as what the list is ordered by does not change. A page ends early when it would pass 3 MiB, but
         holds at least one analysis.
 
         Errors:
           NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
-          INVALID_ARGUMENT MALFORMED_PARAMETER    bad `filter`, `page_size` or `page_token`.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    bad `filter`, `order_by`, `read_mask`, `page_size` or
+                                                  `page_token`; the message says where.
+        """
+
+    @_abc_1.abstractmethod
+    def SearchAnalysesById(
+        self,
+        request: _analysis_service_pb2.SearchAnalysesByIdRequest,
+        context: _grpc.ServicerContext,
+    ) -> _analysis_service_pb2.SearchAnalysesByIdResponse:
+        """Finds the analyses of a study by ids of what belongs to them: donors, specimens, samples, files. All
+        conditions must hold, on one and the same sample where they speak of samples. All states that the
+        caller may see are found, oldest first. A page ends early as in ListAnalyses.
+
+        Errors:
+          NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    no condition; a bad pattern; a prefix or pattern that more than
+                                                  10 000 ids match; bad `read_mask`, `page_size`, `page_token`.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateAnalysis(
+        self,
+        request: _analysis_service_pb2.UpdateAnalysisRequest,
+        context: _grpc.ServicerContext,
+    ) -> _analysis_service_pb2.UpdateAnalysisResponse:
+        """Replaces all dynamic data of an analysis, and may move it to another version or type of the same entity
+        model. Samples, files and the state stay. Data and type as they are change nothing and make no event.
+
+        The document is a JSON object with `analysisType` (`name` required; without `version`: the latest) and
+        the dynamic data. The whole analysis, with its samples and files, is held against the base and the type
+        as a submission is; pointers of violations are those of the whole payload. It must not have
+        `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files` or (unless the entity model is NONE)
+        `samples`.
+
+        Errors:
+          NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
+          INVALID_ARGUMENT PAYLOAD_PARSING        not a JSON object; the message has the position.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    `analysisType`, its name or `etag` is missing, or the analysis
+                                                  would pass 17 MiB.
+          NOT_FOUND ANALYSIS_TYPE_NOT_FOUND       unknown type or version.
+          FAILED_PRECONDITION ANALYSIS_TYPE_INCORRECT_VERSION  a version that is not the latest.
+          FAILED_PRECONDITION ILLEGAL_ANALYSIS_UPDATE_REQUEST  it is SUPPRESSED, or the entity models differ.
+          INVALID_ARGUMENT SCHEMA_VIOLATION       as SubmitAnalysis.
+          ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
+          UNAVAILABLE SERVICE_UNAVAILABLE         with etag `*`: it keeps changing meanwhile; retry.
+          PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        """
+
+    @_abc_1.abstractmethod
+    def PatchAnalysis(
+        self,
+        request: _analysis_service_pb2.PatchAnalysisRequest,
+        context: _grpc.ServicerContext,
+    ) -> _analysis_service_pb2.PatchAnalysisResponse:
+        """Merges a JSON Merge Patch (RFC 7396) into the dynamic data of an analysis: members of the patch replace
+        those of the data, null removes them, objects are merged, all else is replaced whole. The type and
+        version stay; a patch that names another one is refused. For the rest as UpdateAnalysis.
+
+        Errors: those of UpdateAnalysis; ANALYSIS_TYPE_INCORRECT_VERSION where the analysis' own version is not
+        the latest.
         """
 
     @_abc_1.abstractmethod
@@ -205,7 +382,9 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _analysis_service_pb2.PublishAnalysisResponse:
         """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
-        with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks.
+        with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks. While Score is
+        asked, for at most 60 s, the analysis is marked as publishing: Score then replaces none of its objects.
+        With `validate_only`, all checks are made in any state but SUPPRESSED, and nothing changes.
 
         Errors:
           NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
@@ -220,6 +399,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
           DEADLINE_EXCEEDED GATEWAY_TIMED_OUT     Score did not answer in time; nothing changed, retry.
           UNAVAILABLE STORAGE_SERVICE_ERROR       Score's answer was unusable; nothing changed.
           UNAVAILABLE SERVICE_UNAVAILABLE         the analysis keeps changing meanwhile; retry.
+          ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
 
@@ -235,6 +415,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
           FAILED_PRECONDITION SUPPRESSED_STATE_TRANSITION  it is SUPPRESSED, for good.
+          ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
 
@@ -249,7 +430,44 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
+          ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAnalysisHistory(
+        self,
+        request: _analysis_service_pb2.ListAnalysisHistoryRequest,
+        context: _grpc.ServicerContext,
+    ) -> _analysis_service_pb2.ListAnalysisHistoryResponse:
+        """Lists what happened to an analysis, oldest first: submission, updates, changes of files and of shared
+        donors, specimens and samples, and of its state; who did it, when, and why where a reason was given.
+
+        Errors:
+          NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportAnalyses(
+        self,
+        request: _analysis_service_pb2.ExportAnalysesRequest,
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_analysis_service_pb2.ExportAnalysesResponse]:
+        """Streams payloads that can be submitted again, one analysis a message: those of a study in all states the
+        caller may see, oldest first, or those of a list of ids, in the order asked. The stream is one consistent
+        view per analysis, not over all of them. An id that is unknown, or not for this caller, comes back as an
+        item with an error, and the stream goes on. A stream over a study that broke goes on after the last
+        analysis received: give its id.
+
+        A payload has no generated ids, state or times. Submitting it makes new object ids: its files have to
+        be uploaded again.
+
+        Errors:
+          NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    neither or both of study and ids, more than 10 000 ids, or an
+                                                  `after_analysis_id` that the study does not have.
+          RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
         """
 
 def add_AnalysisServiceServicer_to_server(servicer: AnalysisServiceServicer, server: _grpc.Server) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsong/v1/analysis_type.proto\x12\x07song.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x01\n\x0c\x41nalysisType\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\x05R\x07version\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x36\n\x07options\x18\x04 \x01(\x0b\x32\x1c.song.v1.AnalysisTypeOptionsR\x07options\x12\x1f\n\x0bschema_json\x18\x05 \x01(\tR\nschemaJson\"\x81\x01\n\x13\x41nalysisTypeOptions\x12\x37\n\x0c\x65ntity_model\x18\x01 \x01(\x0e\x32\x14.song.v1.EntityModelR\x0b\x65ntityModel\x12\x31\n\nfile_types\x18\x02 \x01(\x0b\x32\x12.song.v1.FileTypesR\tfileTypes\"!\n\tFileTypes\x12\x14\n\x05names\x18\x01 \x03(\tR\x05names\"E\n\x15\x41nalysisTypeReference\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\x05R\x07version*j\n\x0b\x45ntityModel\x12\x1c\n\x18\x45NTITY_MODEL_UNSPECIFIED\x10\x00\x12&\n\"ENTITY_MODEL_DONOR_SPECIMEN_SAMPLE\x10\x01\x12\x15\n\x11\x45NTITY_MODEL_NONE\x10\x02\x42l\n\x15org.songscore.song.v1B\x11\x41nalysisTypeProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsong/v1/analysis_type.proto\x12\x07song.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x01\n\x0c\x41nalysisType\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\x05R\x07version\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x36\n\x07options\x18\x04 \x01(\x0b\x32\x1c.song.v1.AnalysisTypeOptionsR\x07options\x12\x1f\n\x0bschema_json\x18\x05 \x01(\tR\nschemaJson\"\xd2\x01\n\x13\x41nalysisTypeOptions\x12\x37\n\x0c\x65ntity_model\x18\x01 \x01(\x0e\x32\x14.song.v1.EntityModelR\x0b\x65ntityModel\x12\x31\n\nfile_types\x18\x02 \x01(\x0b\x32\x12.song.v1.FileTypesR\tfileTypes\x12O\n\x14\x65xternal_validations\x18\x03 \x01(\x0b\x32\x1c.song.v1.ExternalValidationsR\x13\x65xternalValidations\"!\n\tFileTypes\x12\x14\n\x05names\x18\x01 \x03(\tR\x05names\"H\n\x13\x45xternalValidations\x12\x31\n\x05items\x18\x01 \x03(\x0b\x32\x1b.song.v1.ExternalValidationR\x05items\"C\n\x12\x45xternalValidation\x12\x10\n\x03url\x18\x01 \x01(\tR\x03url\x12\x1b\n\tjson_path\x18\x02 \x01(\tR\x08jsonPath\"E\n\x15\x41nalysisTypeReference\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\x05R\x07version*j\n\x0b\x45ntityModel\x12\x1c\n\x18\x45NTITY_MODEL_UNSPECIFIED\x10\x00\x12&\n\"ENTITY_MODEL_DONOR_SPECIMEN_SAMPLE\x10\x01\x12\x15\n\x11\x45NTITY_MODEL_NONE\x10\x02\x42l\n\x15org.songscore.song.v1B\x11\x41nalysisTypeProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +33,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'song.v1.analysis_type_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025org.songscore.song.v1B\021AnalysisTypeProtoP\001Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1'
-  _globals['_ENTITYMODEL']._serialized_start=524
-  _globals['_ENTITYMODEL']._serialized_end=630
+  _globals['_ENTITYMODEL']._serialized_start=748
+  _globals['_ENTITYMODEL']._serialized_end=854
   _globals['_ANALYSISTYPE']._serialized_start=74
   _globals['_ANALYSISTYPE']._serialized_end=284
   _globals['_ANALYSISTYPEOPTIONS']._serialized_start=287
-  _globals['_ANALYSISTYPEOPTIONS']._serialized_end=416
-  _globals['_FILETYPES']._serialized_start=418
-  _globals['_FILETYPES']._serialized_end=451
-  _globals['_ANALYSISTYPEREFERENCE']._serialized_start=453
-  _globals['_ANALYSISTYPEREFERENCE']._serialized_end=522
+  _globals['_ANALYSISTYPEOPTIONS']._serialized_end=497
+  _globals['_FILETYPES']._serialized_start=499
+  _globals['_FILETYPES']._serialized_end=532
+  _globals['_EXTERNALVALIDATIONS']._serialized_start=534
+  _globals['_EXTERNALVALIDATIONS']._serialized_end=606
+  _globals['_EXTERNALVALIDATION']._serialized_start=608
+  _globals['_EXTERNALVALIDATION']._serialized_end=675
+  _globals['_ANALYSISTYPEREFERENCE']._serialized_start=677
+  _globals['_ANALYSISTYPEREFERENCE']._serialized_end=746
 # @@protoc_insertion_point(module_scope)

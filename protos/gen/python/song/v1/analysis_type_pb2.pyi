@@ -96,6 +96,7 @@ class AnalysisTypeOptions(_message.Message):
 
     ENTITY_MODEL_FIELD_NUMBER: _builtins.int
     FILE_TYPES_FIELD_NUMBER: _builtins.int
+    EXTERNAL_VALIDATIONS_FIELD_NUMBER: _builtins.int
     entity_model: Global___EntityModel.ValueType
     """Which of the data model's parts a payload carries. UNSPECIFIED in a registration means: as in
     the version before, and DONOR_SPECIMEN_SAMPLE for the first.
@@ -106,15 +107,22 @@ class AnalysisTypeOptions(_message.Message):
         before; present with an empty list means: any file type.
         """
 
+    @_builtins.property
+    def external_validations(self) -> Global___ExternalValidations:
+        """Web services that have a word in whether a value is permitted. Absent in a registration means: as in
+        the version before; present with an empty list means: none.
+        """
+
     def __init__(
         self,
         *,
         entity_model: Global___EntityModel.ValueType = ...,
         file_types: Global___FileTypes | None = ...,
+        external_validations: Global___ExternalValidations | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file_types", b"file_types"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["external_validations", b"external_validations", "file_types", b"file_types"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity_model", b"entity_model", "file_types", b"file_types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity_model", b"entity_model", "external_validations", b"external_validations", "file_types", b"file_types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,6 +153,61 @@ class FileTypes(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FileTypes: _TypeAlias = FileTypes  # noqa: Y015
+
+@_typing.final
+class ExternalValidations(_message.Message):
+    """A list of external validations that can be absent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExternalValidation]:
+        """At most 20."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___ExternalValidation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExternalValidations: _TypeAlias = ExternalValidations  # noqa: Y015
+
+@_typing.final
+class ExternalValidation(_message.Message):
+    """A web service to ask about a value of each payload, after the schema holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    JSON_PATH_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Where to send a GET, `http` or `https`: `{study}` and `{value}` stand for the study id and the value,
+    percent-encoded. At most 2048 characters. Any 2xx answer permits the value; redirects are not followed.
+    """
+    json_path: _builtins.str
+    """Which values to ask about: a JSONPath (RFC 9535) below the root, without its `$.`, for example
+    `samples[0].submitterSampleId` or `samples[*].donor.submitterDonorId`. Where a payload has no such place,
+    nothing is asked. Strings, numbers and booleans can be asked about. At most 512 characters.
+    """
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        json_path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json_path", b"json_path", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExternalValidation: _TypeAlias = ExternalValidation  # noqa: Y015
 
 @_typing.final
 class AnalysisTypeReference(_message.Message):

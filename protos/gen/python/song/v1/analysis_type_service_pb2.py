@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from song.v1 import analysis_pb2 as song_dot_v1_dot_analysis__pb2
 from song.v1 import analysis_type_pb2 as song_dot_v1_dot_analysis__type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#song/v1/analysis_type_service.proto\x12\x07song.v1\x1a\x1bsong/v1/analysis_type.proto\"\xbf\x01\n\x1bRegisterAnalysisTypeRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n\x0bschema_json\x18\x02 \x01(\tR\nschemaJson\x12\x36\n\x07options\x18\x03 \x01(\x0b\x32\x1c.song.v1.AnalysisTypeOptionsR\x07options\x12\x14\n\x05\x66orce\x18\x04 \x01(\x08R\x05\x66orce\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId\"t\n\x1cRegisterAnalysisTypeResponse\x12:\n\ranalysis_type\x18\x01 \x01(\x0b\x32\x15.song.v1.AnalysisTypeR\x0c\x61nalysisType\x12\x18\n\x07\x63reated\x18\x02 \x01(\x08R\x07\x63reated\"f\n\x16GetAnalysisTypeRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\x05R\x07version\x12\x1e\n\nunrendered\x18\x03 \x01(\x08R\nunrendered\"U\n\x17GetAnalysisTypeResponse\x12:\n\ranalysis_type\x18\x01 \x01(\x0b\x32\x15.song.v1.AnalysisTypeR\x0c\x61nalysisType\"\xa9\x01\n\x18ListAnalysisTypesRequest\x12\x14\n\x05names\x18\x01 \x03(\tR\x05names\x12\x1a\n\x08versions\x18\x02 \x03(\x05R\x08versions\x12\x1f\n\x0bhide_schema\x18\x03 \x01(\x08R\nhideSchema\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"\x81\x01\n\x19ListAnalysisTypesResponse\x12<\n\x0e\x61nalysis_types\x18\x01 \x03(\x0b\x32\x15.song.v1.AnalysisTypeR\ranalysisTypes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb6\x02\n\x13\x41nalysisTypeService\x12\x63\n\x14RegisterAnalysisType\x12$.song.v1.RegisterAnalysisTypeRequest\x1a%.song.v1.RegisterAnalysisTypeResponse\x12Y\n\x0fGetAnalysisType\x12\x1f.song.v1.GetAnalysisTypeRequest\x1a .song.v1.GetAnalysisTypeResponse\"\x03\x90\x02\x01\x12_\n\x11ListAnalysisTypes\x12!.song.v1.ListAnalysisTypesRequest\x1a\".song.v1.ListAnalysisTypesResponse\"\x03\x90\x02\x01\x42s\n\x15org.songscore.song.v1B\x18\x41nalysisTypeServiceProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#song/v1/analysis_type_service.proto\x12\x07song.v1\x1a\x16song/v1/analysis.proto\x1a\x1bsong/v1/analysis_type.proto\"\xe4\x01\n\x1bRegisterAnalysisTypeRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n\x0bschema_json\x18\x02 \x01(\tR\nschemaJson\x12\x36\n\x07options\x18\x03 \x01(\x0b\x32\x1c.song.v1.AnalysisTypeOptionsR\x07options\x12\x14\n\x05\x66orce\x18\x04 \x01(\x08R\x05\x66orce\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId\x12#\n\rvalidate_only\x18\x06 \x01(\x08R\x0cvalidateOnly\"t\n\x1cRegisterAnalysisTypeResponse\x12:\n\ranalysis_type\x18\x01 \x01(\x0b\x32\x15.song.v1.AnalysisTypeR\x0c\x61nalysisType\x12\x18\n\x07\x63reated\x18\x02 \x01(\x08R\x07\x63reated\"f\n\x16GetAnalysisTypeRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\x05R\x07version\x12\x1e\n\nunrendered\x18\x03 \x01(\x08R\nunrendered\"U\n\x17GetAnalysisTypeResponse\x12:\n\ranalysis_type\x18\x01 \x01(\x0b\x32\x15.song.v1.AnalysisTypeR\x0c\x61nalysisType\"\xc4\x01\n\x18ListAnalysisTypesRequest\x12\x14\n\x05names\x18\x01 \x03(\tR\x05names\x12\x1a\n\x08versions\x18\x02 \x03(\x05R\x08versions\x12\x1f\n\x0bhide_schema\x18\x03 \x01(\x08R\nhideSchema\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\x12\x19\n\x08order_by\x18\x06 \x01(\tR\x07orderBy\"\x81\x01\n\x19ListAnalysisTypesResponse\x12<\n\x0e\x61nalysis_types\x18\x01 \x03(\x0b\x32\x15.song.v1.AnalysisTypeR\ranalysisTypes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"W\n\x1cGetRegistrationSchemaRequest\x12\x37\n\x0c\x65ntity_model\x18\x01 \x01(\x0e\x32\x14.song.v1.EntityModelR\x0b\x65ntityModel\"@\n\x1dGetRegistrationSchemaResponse\x12\x1f\n\x0bschema_json\x18\x01 \x01(\tR\nschemaJson\"\xb8\x01\n\"CompareAnalysisTypeVersionsRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12!\n\x0c\x66rom_version\x18\x02 \x01(\x05R\x0b\x66romVersion\x12\x1d\n\nto_version\x18\x03 \x01(\x05R\ttoVersion\x12\x19\n\x08study_id\x18\x04 \x01(\tR\x07studyId\x12!\n\x0cmax_analyses\x18\x05 \x01(\x05R\x0bmaxAnalyses\"\xeb\x01\n#CompareAnalysisTypeVersionsResponse\x12\x39\n\ncomparison\x18\x01 \x01(\x0b\x32\x17.song.v1.TypeComparisonH\x00R\ncomparison\x12\x43\n\x0cincompatible\x18\x02 \x01(\x0b\x32\x1d.song.v1.IncompatibleAnalysisH\x00R\x0cincompatible\x12\x39\n\x07summary\x18\x03 \x01(\x0b\x32\x1d.song.v1.CompatibilitySummaryH\x00R\x07summaryB\t\n\x07message\"\xb8\x02\n\x0eTypeComparison\x12!\n\x0c\x66rom_version\x18\x01 \x01(\x05R\x0b\x66romVersion\x12\x1d\n\nto_version\x18\x02 \x01(\x05R\ttoVersion\x12;\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32\x19.song.v1.SchemaDifferenceR\x0b\x64ifferences\x12)\n\x10\x64ifference_total\x18\x04 \x01(\x05R\x0f\x64ifferenceTotal\x12?\n\x0c\x66rom_options\x18\x05 \x01(\x0b\x32\x1c.song.v1.AnalysisTypeOptionsR\x0b\x66romOptions\x12;\n\nto_options\x18\x06 \x01(\x0b\x32\x1c.song.v1.AnalysisTypeOptionsR\ttoOptions\"\x86\x01\n\x10SchemaDifference\x12\x18\n\x07pointer\x18\x01 \x01(\tR\x07pointer\x12 \n\tfrom_json\x18\x02 \x01(\tH\x00R\x08\x66romJson\x88\x01\x01\x12\x1c\n\x07to_json\x18\x03 \x01(\tH\x01R\x06toJson\x88\x01\x01\x42\x0c\n\n_from_jsonB\n\n\x08_to_json\"\xb5\x01\n\x14IncompatibleAnalysis\x12\x1f\n\x0b\x61nalysis_id\x18\x01 \x01(\tR\nanalysisId\x12\x19\n\x08study_id\x18\x02 \x01(\tR\x07studyId\x12\x38\n\nviolations\x18\x03 \x03(\x0b\x32\x18.song.v1.SchemaViolationR\nviolations\x12\'\n\x0fviolation_total\x18\x04 \x01(\x05R\x0eviolationTotal\"\x88\x01\n\x14\x43ompatibilitySummary\x12#\n\rchecked_total\x18\x01 \x01(\x05R\x0c\x63heckedTotal\x12-\n\x12incompatible_total\x18\x02 \x01(\x05R\x11incompatibleTotal\x12\x1c\n\ttruncated\x18\x03 \x01(\x08R\ttruncated2\xa4\x04\n\x13\x41nalysisTypeService\x12\x63\n\x14RegisterAnalysisType\x12$.song.v1.RegisterAnalysisTypeRequest\x1a%.song.v1.RegisterAnalysisTypeResponse\x12Y\n\x0fGetAnalysisType\x12\x1f.song.v1.GetAnalysisTypeRequest\x1a .song.v1.GetAnalysisTypeResponse\"\x03\x90\x02\x01\x12_\n\x11ListAnalysisTypes\x12!.song.v1.ListAnalysisTypesRequest\x1a\".song.v1.ListAnalysisTypesResponse\"\x03\x90\x02\x01\x12k\n\x15GetRegistrationSchema\x12%.song.v1.GetRegistrationSchemaRequest\x1a&.song.v1.GetRegistrationSchemaResponse\"\x03\x90\x02\x01\x12\x7f\n\x1b\x43ompareAnalysisTypeVersions\x12+.song.v1.CompareAnalysisTypeVersionsRequest\x1a,.song.v1.CompareAnalysisTypeVersionsResponse\"\x03\x90\x02\x01\x30\x01\x42s\n\x15org.songscore.song.v1B\x18\x41nalysisTypeServiceProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,18 +38,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANALYSISTYPESERVICE'].methods_by_name['GetAnalysisType']._serialized_options = b'\220\002\001'
   _globals['_ANALYSISTYPESERVICE'].methods_by_name['ListAnalysisTypes']._loaded_options = None
   _globals['_ANALYSISTYPESERVICE'].methods_by_name['ListAnalysisTypes']._serialized_options = b'\220\002\001'
-  _globals['_REGISTERANALYSISTYPEREQUEST']._serialized_start=78
-  _globals['_REGISTERANALYSISTYPEREQUEST']._serialized_end=269
-  _globals['_REGISTERANALYSISTYPERESPONSE']._serialized_start=271
-  _globals['_REGISTERANALYSISTYPERESPONSE']._serialized_end=387
-  _globals['_GETANALYSISTYPEREQUEST']._serialized_start=389
-  _globals['_GETANALYSISTYPEREQUEST']._serialized_end=491
-  _globals['_GETANALYSISTYPERESPONSE']._serialized_start=493
-  _globals['_GETANALYSISTYPERESPONSE']._serialized_end=578
-  _globals['_LISTANALYSISTYPESREQUEST']._serialized_start=581
-  _globals['_LISTANALYSISTYPESREQUEST']._serialized_end=750
-  _globals['_LISTANALYSISTYPESRESPONSE']._serialized_start=753
-  _globals['_LISTANALYSISTYPESRESPONSE']._serialized_end=882
-  _globals['_ANALYSISTYPESERVICE']._serialized_start=885
-  _globals['_ANALYSISTYPESERVICE']._serialized_end=1195
+  _globals['_ANALYSISTYPESERVICE'].methods_by_name['GetRegistrationSchema']._loaded_options = None
+  _globals['_ANALYSISTYPESERVICE'].methods_by_name['GetRegistrationSchema']._serialized_options = b'\220\002\001'
+  _globals['_ANALYSISTYPESERVICE'].methods_by_name['CompareAnalysisTypeVersions']._loaded_options = None
+  _globals['_ANALYSISTYPESERVICE'].methods_by_name['CompareAnalysisTypeVersions']._serialized_options = b'\220\002\001'
+  _globals['_REGISTERANALYSISTYPEREQUEST']._serialized_start=102
+  _globals['_REGISTERANALYSISTYPEREQUEST']._serialized_end=330
+  _globals['_REGISTERANALYSISTYPERESPONSE']._serialized_start=332
+  _globals['_REGISTERANALYSISTYPERESPONSE']._serialized_end=448
+  _globals['_GETANALYSISTYPEREQUEST']._serialized_start=450
+  _globals['_GETANALYSISTYPEREQUEST']._serialized_end=552
+  _globals['_GETANALYSISTYPERESPONSE']._serialized_start=554
+  _globals['_GETANALYSISTYPERESPONSE']._serialized_end=639
+  _globals['_LISTANALYSISTYPESREQUEST']._serialized_start=642
+  _globals['_LISTANALYSISTYPESREQUEST']._serialized_end=838
+  _globals['_LISTANALYSISTYPESRESPONSE']._serialized_start=841
+  _globals['_LISTANALYSISTYPESRESPONSE']._serialized_end=970
+  _globals['_GETREGISTRATIONSCHEMAREQUEST']._serialized_start=972
+  _globals['_GETREGISTRATIONSCHEMAREQUEST']._serialized_end=1059
+  _globals['_GETREGISTRATIONSCHEMARESPONSE']._serialized_start=1061
+  _globals['_GETREGISTRATIONSCHEMARESPONSE']._serialized_end=1125
+  _globals['_COMPAREANALYSISTYPEVERSIONSREQUEST']._serialized_start=1128
+  _globals['_COMPAREANALYSISTYPEVERSIONSREQUEST']._serialized_end=1312
+  _globals['_COMPAREANALYSISTYPEVERSIONSRESPONSE']._serialized_start=1315
+  _globals['_COMPAREANALYSISTYPEVERSIONSRESPONSE']._serialized_end=1550
+  _globals['_TYPECOMPARISON']._serialized_start=1553
+  _globals['_TYPECOMPARISON']._serialized_end=1865
+  _globals['_SCHEMADIFFERENCE']._serialized_start=1868
+  _globals['_SCHEMADIFFERENCE']._serialized_end=2002
+  _globals['_INCOMPATIBLEANALYSIS']._serialized_start=2005
+  _globals['_INCOMPATIBLEANALYSIS']._serialized_end=2186
+  _globals['_COMPATIBILITYSUMMARY']._serialized_start=2189
+  _globals['_COMPATIBILITYSUMMARY']._serialized_end=2325
+  _globals['_ANALYSISTYPESERVICE']._serialized_start=2328
+  _globals['_ANALYSISTYPESERVICE']._serialized_end=2876
 # @@protoc_insertion_point(module_scope)

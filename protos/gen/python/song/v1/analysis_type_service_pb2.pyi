@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from song.v1 import analysis_pb2 as _analysis_pb2
 from song.v1 import analysis_type_pb2 as _analysis_type_pb2
 import builtins as _builtins
 import sys
@@ -30,6 +31,7 @@ class RegisterAnalysisTypeRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the type. Required."""
     schema_json: _builtins.str
@@ -38,6 +40,8 @@ class RegisterAnalysisTypeRequest(_message.Message):
     """Registers a new version even where nothing changed. Default false."""
     request_id: _builtins.str
     """As in CreateStudyRequest."""
+    validate_only: _builtins.bool
+    """Checks everything and registers nothing. Default false."""
     @_builtins.property
     def options(self) -> _analysis_type_pb2.AnalysisTypeOptions:
         """What to ask beyond the schema. Absent means: as in the version before."""
@@ -50,10 +54,11 @@ class RegisterAnalysisTypeRequest(_message.Message):
         options: _analysis_type_pb2.AnalysisTypeOptions | None = ...,
         force: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "name", b"name", "options", b"options", "request_id", b"request_id", "schema_json", b"schema_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "name", b"name", "options", b"options", "request_id", b"request_id", "schema_json", b"schema_json", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -68,10 +73,10 @@ class RegisterAnalysisTypeResponse(_message.Message):
     ANALYSIS_TYPE_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """True when this call registered it, false when it was there already."""
+    """True when this call registered it, false when it was there already. With `validate_only`: whether it would."""
     @_builtins.property
     def analysis_type(self) -> _analysis_type_pb2.AnalysisType:
-        """The version now latest, schema as registered, options as in force."""
+        """The version now latest, schema as registered, options as in force. With `validate_only`: as it would be."""
 
     def __init__(
         self,
@@ -154,6 +159,7 @@ class ListAnalysisTypesRequest(_message.Message):
     HIDE_SCHEMA_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     hide_schema: _builtins.bool
     """Leaves `schema_json` out. Default false: schemas as registered. A page with schemas may end
     early, to stay under 3 MiB.
@@ -162,6 +168,10 @@ class ListAnalysisTypesRequest(_message.Message):
     """At most this many, 1 to 1000. 0 means 100."""
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty means the first page."""
+    order_by: _builtins.str
+    """`name` or `version`, or both with a comma between, each with ` desc` after it for the reverse. Empty means
+    `name, version desc`.
+    """
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these names. Empty means all; at most 100."""
@@ -178,10 +188,11 @@ class ListAnalysisTypesRequest(_message.Message):
         hide_schema: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hide_schema", b"hide_schema", "names", b"names", "page_size", b"page_size", "page_token", b"page_token", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hide_schema", b"hide_schema", "names", b"names", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -214,3 +225,274 @@ class ListAnalysisTypesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAnalysisTypesResponse: _TypeAlias = ListAnalysisTypesResponse  # noqa: Y015
+
+@_typing.final
+class GetRegistrationSchemaRequest(_message.Message):
+    """Request of GetRegistrationSchema."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTITY_MODEL_FIELD_NUMBER: _builtins.int
+    entity_model: _analysis_type_pb2.EntityModel.ValueType
+    """Which properties are reserved depends on it. UNSPECIFIED means DONOR_SPECIMEN_SAMPLE."""
+    def __init__(
+        self,
+        *,
+        entity_model: _analysis_type_pb2.EntityModel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity_model", b"entity_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRegistrationSchemaRequest: _TypeAlias = GetRegistrationSchemaRequest  # noqa: Y015
+
+@_typing.final
+class GetRegistrationSchemaResponse(_message.Message):
+    """Response of GetRegistrationSchema."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    schema_json: _builtins.str
+    """The meta-schema (draft-07) as JSON text."""
+    def __init__(
+        self,
+        *,
+        schema_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schema_json", b"schema_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRegistrationSchemaResponse: _TypeAlias = GetRegistrationSchemaResponse  # noqa: Y015
+
+@_typing.final
+class CompareAnalysisTypeVersionsRequest(_message.Message):
+    """Request of CompareAnalysisTypeVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    MAX_ANALYSES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the type. Required."""
+    from_version: _builtins.int
+    """The version to compare from; its analyses are checked. 0 means the one before `to_version`."""
+    to_version: _builtins.int
+    """The version to compare with. 0 means the latest."""
+    study_id: _builtins.str
+    """Only analyses of this study are checked. Empty means all studies."""
+    max_analyses: _builtins.int
+    """At most this many analyses are checked, 1 to 1 000 000. 0 means 10 000."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        from_version: _builtins.int = ...,
+        to_version: _builtins.int = ...,
+        study_id: _builtins.str = ...,
+        max_analyses: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_version", b"from_version", "max_analyses", b"max_analyses", "name", b"name", "study_id", b"study_id", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareAnalysisTypeVersionsRequest: _TypeAlias = CompareAnalysisTypeVersionsRequest  # noqa: Y015
+
+@_typing.final
+class CompareAnalysisTypeVersionsResponse(_message.Message):
+    """Response of CompareAnalysisTypeVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    INCOMPATIBLE_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def comparison(self) -> Global___TypeComparison:
+        """What differs between the versions. Comes first."""
+
+    @_builtins.property
+    def incompatible(self) -> Global___IncompatibleAnalysis:
+        """An analysis that the second version would refuse."""
+
+    @_builtins.property
+    def summary(self) -> Global___CompatibilitySummary:
+        """How many were checked. Comes last."""
+
+    def __init__(
+        self,
+        *,
+        comparison: Global___TypeComparison | None = ...,
+        incompatible: Global___IncompatibleAnalysis | None = ...,
+        summary: Global___CompatibilitySummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "incompatible", b"incompatible", "message", b"message", "summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "incompatible", b"incompatible", "message", b"message", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["comparison", "incompatible", "summary"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___CompareAnalysisTypeVersionsResponse: _TypeAlias = CompareAnalysisTypeVersionsResponse  # noqa: Y015
+
+@_typing.final
+class TypeComparison(_message.Message):
+    """What differs between two versions of a type."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_TOTAL_FIELD_NUMBER: _builtins.int
+    FROM_OPTIONS_FIELD_NUMBER: _builtins.int
+    TO_OPTIONS_FIELD_NUMBER: _builtins.int
+    from_version: _builtins.int
+    """The version compared from."""
+    to_version: _builtins.int
+    """The version compared with."""
+    difference_total: _builtins.int
+    """How many places differ in all."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchemaDifference]:
+        """The places of the schema that differ, in the order of their pointers; at most 10 000."""
+
+    @_builtins.property
+    def from_options(self) -> _analysis_type_pb2.AnalysisTypeOptions:
+        """Options of the first version."""
+
+    @_builtins.property
+    def to_options(self) -> _analysis_type_pb2.AnalysisTypeOptions:
+        """Options of the second version."""
+
+    def __init__(
+        self,
+        *,
+        from_version: _builtins.int = ...,
+        to_version: _builtins.int = ...,
+        differences: _abc.Iterable[Global___SchemaDifference] | None = ...,
+        difference_total: _builtins.int = ...,
+        from_options: _analysis_type_pb2.AnalysisTypeOptions | None = ...,
+        to_options: _analysis_type_pb2.AnalysisTypeOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_options", b"from_options", "to_options", b"to_options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference_total", b"difference_total", "differences", b"differences", "from_options", b"from_options", "from_version", b"from_version", "to_options", b"to_options", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypeComparison: _TypeAlias = TypeComparison  # noqa: Y015
+
+@_typing.final
+class SchemaDifference(_message.Message):
+    """One place where two schemas differ: added where only `to_json` is set, removed where only `from_json` is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTER_FIELD_NUMBER: _builtins.int
+    FROM_JSON_FIELD_NUMBER: _builtins.int
+    TO_JSON_FIELD_NUMBER: _builtins.int
+    pointer: _builtins.str
+    """JSON Pointer to the place in the schemas as registered."""
+    from_json: _builtins.str
+    """What the first version has there, as JSON text, cut after 1000 characters; absent where it has nothing."""
+    to_json: _builtins.str
+    """What the second version has there, as JSON text, cut after 1000 characters; absent where it has nothing."""
+    def __init__(
+        self,
+        *,
+        pointer: _builtins.str = ...,
+        from_json: _builtins.str | None = ...,
+        to_json: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_from_json", b"_from_json", "_to_json", b"_to_json", "from_json", b"from_json", "to_json", b"to_json"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_json", b"_from_json", "_to_json", b"_to_json", "from_json", b"from_json", "pointer", b"pointer", "to_json", b"to_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__from_json: _TypeAlias = _typing.Literal["from_json"]  # noqa: Y015
+    _WhichOneofArgType__from_json: _TypeAlias = _typing.Literal["_from_json", b"_from_json"]  # noqa: Y015
+    _WhichOneofReturnType__to_json: _TypeAlias = _typing.Literal["to_json"]  # noqa: Y015
+    _WhichOneofArgType__to_json: _TypeAlias = _typing.Literal["_to_json", b"_to_json"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__from_json) -> _WhichOneofReturnType__from_json | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__to_json) -> _WhichOneofReturnType__to_json | None: ...
+
+Global___SchemaDifference: _TypeAlias = SchemaDifference  # noqa: Y015
+
+@_typing.final
+class IncompatibleAnalysis(_message.Message):
+    """An analysis that a version of its type would refuse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
+    VIOLATION_TOTAL_FIELD_NUMBER: _builtins.int
+    analysis_id: _builtins.str
+    """Id of the analysis."""
+    study_id: _builtins.str
+    """Study of the analysis."""
+    violation_total: _builtins.int
+    """How many there are in all."""
+    @_builtins.property
+    def violations(self) -> _containers.RepeatedCompositeFieldContainer[_analysis_pb2.SchemaViolation]:
+        """The first 20 violations, in document order."""
+
+    def __init__(
+        self,
+        *,
+        analysis_id: _builtins.str = ...,
+        study_id: _builtins.str = ...,
+        violations: _abc.Iterable[_analysis_pb2.SchemaViolation] | None = ...,
+        violation_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "study_id", b"study_id", "violation_total", b"violation_total", "violations", b"violations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncompatibleAnalysis: _TypeAlias = IncompatibleAnalysis  # noqa: Y015
+
+@_typing.final
+class CompatibilitySummary(_message.Message):
+    """The end of a comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKED_TOTAL_FIELD_NUMBER: _builtins.int
+    INCOMPATIBLE_TOTAL_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    checked_total: _builtins.int
+    """How many analyses were checked."""
+    incompatible_total: _builtins.int
+    """How many of them would be refused."""
+    truncated: _builtins.bool
+    """True when `max_analyses` ended the check before all analyses were looked at."""
+    def __init__(
+        self,
+        *,
+        checked_total: _builtins.int = ...,
+        incompatible_total: _builtins.int = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_total", b"checked_total", "incompatible_total", b"incompatible_total", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompatibilitySummary: _TypeAlias = CompatibilitySummary  # noqa: Y015

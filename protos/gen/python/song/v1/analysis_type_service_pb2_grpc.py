@@ -54,6 +54,16 @@ class AnalysisTypeServiceStub(object):
                 request_serializer=song_dot_v1_dot_analysis__type__service__pb2.ListAnalysisTypesRequest.SerializeToString,
                 response_deserializer=song_dot_v1_dot_analysis__type__service__pb2.ListAnalysisTypesResponse.FromString,
                 _registered_method=True)
+        self.GetRegistrationSchema = channel.unary_unary(
+                '/song.v1.AnalysisTypeService/GetRegistrationSchema',
+                request_serializer=song_dot_v1_dot_analysis__type__service__pb2.GetRegistrationSchemaRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_analysis__type__service__pb2.GetRegistrationSchemaResponse.FromString,
+                _registered_method=True)
+        self.CompareAnalysisTypeVersions = channel.unary_stream(
+                '/song.v1.AnalysisTypeService/CompareAnalysisTypeVersions',
+                request_serializer=song_dot_v1_dot_analysis__type__service__pb2.CompareAnalysisTypeVersionsRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_analysis__type__service__pb2.CompareAnalysisTypeVersionsResponse.FromString,
+                _registered_method=True)
 
 
 class AnalysisTypeServiceServicer(object):
@@ -103,10 +113,41 @@ class AnalysisTypeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListAnalysisTypes(self, request, context):
-        """Lists versions of types, by name, then newest version first.
+        """Lists versions of types, by name, then newest version first, unless told otherwise.
 
         Errors:
-        INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size`, `page_token` or version.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size`, `page_token`, `order_by` or version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRegistrationSchema(self, request, context):
+        """Returns the JSON Schema that schemas to be registered must keep, for editors and tests. What no JSON
+        Schema can say (references, patterns, dialects) is checked by RegisterAnalysisType; `validate_only` there
+        tells everything.
+
+        Errors:
+        INVALID_ARGUMENT MALFORMED_PARAMETER    unknown entity model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareAnalysisTypeVersions(self, request, context):
+        """Compares two versions of a type, and checks existing analyses of the first against the second: what
+        would an update to it, or `enforce_latest`, mean?
+
+        The stream is: one message with the `comparison`; one message per analysis that would fail, with its
+        violations, in the order of their ids; and last the `summary`. A stream without a summary is not
+        complete. Nothing is written. Only analyses the caller may read are checked; SUPPRESSED ones are not.
+        External validations are not asked.
+
+        Errors:
+        NOT_FOUND ANALYSIS_TYPE_NOT_FOUND       unknown name or version.
+        NOT_FOUND STUDY_ID_DOES_NOT_EXIST       unknown `study_id`.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    a version is negative, or `max_analyses` out of its bounds.
+        RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +170,16 @@ def add_AnalysisTypeServiceServicer_to_server(servicer, server):
                     servicer.ListAnalysisTypes,
                     request_deserializer=song_dot_v1_dot_analysis__type__service__pb2.ListAnalysisTypesRequest.FromString,
                     response_serializer=song_dot_v1_dot_analysis__type__service__pb2.ListAnalysisTypesResponse.SerializeToString,
+            ),
+            'GetRegistrationSchema': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRegistrationSchema,
+                    request_deserializer=song_dot_v1_dot_analysis__type__service__pb2.GetRegistrationSchemaRequest.FromString,
+                    response_serializer=song_dot_v1_dot_analysis__type__service__pb2.GetRegistrationSchemaResponse.SerializeToString,
+            ),
+            'CompareAnalysisTypeVersions': grpc.unary_stream_rpc_method_handler(
+                    servicer.CompareAnalysisTypeVersions,
+                    request_deserializer=song_dot_v1_dot_analysis__type__service__pb2.CompareAnalysisTypeVersionsRequest.FromString,
+                    response_serializer=song_dot_v1_dot_analysis__type__service__pb2.CompareAnalysisTypeVersionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -217,6 +268,60 @@ class AnalysisTypeService(object):
             '/song.v1.AnalysisTypeService/ListAnalysisTypes',
             song_dot_v1_dot_analysis__type__service__pb2.ListAnalysisTypesRequest.SerializeToString,
             song_dot_v1_dot_analysis__type__service__pb2.ListAnalysisTypesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRegistrationSchema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/song.v1.AnalysisTypeService/GetRegistrationSchema',
+            song_dot_v1_dot_analysis__type__service__pb2.GetRegistrationSchemaRequest.SerializeToString,
+            song_dot_v1_dot_analysis__type__service__pb2.GetRegistrationSchemaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareAnalysisTypeVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/song.v1.AnalysisTypeService/CompareAnalysisTypeVersions',
+            song_dot_v1_dot_analysis__type__service__pb2.CompareAnalysisTypeVersionsRequest.SerializeToString,
+            song_dot_v1_dot_analysis__type__service__pb2.CompareAnalysisTypeVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,10 +52,33 @@ class AnalysisTypeServiceStub:
       INVALID_ARGUMENT MALFORMED_PARAMETER    negative version, or no name.
     """
     ListAnalysisTypes: _grpc.UnaryUnaryMultiCallable[_analysis_type_service_pb2.ListAnalysisTypesRequest, _analysis_type_service_pb2.ListAnalysisTypesResponse]
-    """Lists versions of types, by name, then newest version first.
+    """Lists versions of types, by name, then newest version first, unless told otherwise.
 
     Errors:
-      INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size`, `page_token` or version.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size`, `page_token`, `order_by` or version.
+    """
+    GetRegistrationSchema: _grpc.UnaryUnaryMultiCallable[_analysis_type_service_pb2.GetRegistrationSchemaRequest, _analysis_type_service_pb2.GetRegistrationSchemaResponse]
+    """Returns the JSON Schema that schemas to be registered must keep, for editors and tests. What no JSON
+    Schema can say (references, patterns, dialects) is checked by RegisterAnalysisType; `validate_only` there
+    tells everything.
+
+    Errors:
+      INVALID_ARGUMENT MALFORMED_PARAMETER    unknown entity model.
+    """
+    CompareAnalysisTypeVersions: _grpc.UnaryStreamMultiCallable[_analysis_type_service_pb2.CompareAnalysisTypeVersionsRequest, _analysis_type_service_pb2.CompareAnalysisTypeVersionsResponse]
+    """Compares two versions of a type, and checks existing analyses of the first against the second: what
+    would an update to it, or `enforce_latest`, mean?
+
+    The stream is: one message with the `comparison`; one message per analysis that would fail, with its
+    violations, in the order of their ids; and last the `summary`. A stream without a summary is not
+    complete. Nothing is written. Only analyses the caller may read are checked; SUPPRESSED ones are not.
+    External validations are not asked.
+
+    Errors:
+      NOT_FOUND ANALYSIS_TYPE_NOT_FOUND       unknown name or version.
+      NOT_FOUND STUDY_ID_DOES_NOT_EXIST       unknown `study_id`.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    a version is negative, or `max_analyses` out of its bounds.
+      RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
     """
 
 class AnalysisTypeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -114,10 +137,45 @@ class AnalysisTypeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _analysis_type_service_pb2.ListAnalysisTypesRequest,
         context: _grpc.ServicerContext,
     ) -> _analysis_type_service_pb2.ListAnalysisTypesResponse:
-        """Lists versions of types, by name, then newest version first.
+        """Lists versions of types, by name, then newest version first, unless told otherwise.
 
         Errors:
-          INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size`, `page_token` or version.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size`, `page_token`, `order_by` or version.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRegistrationSchema(
+        self,
+        request: _analysis_type_service_pb2.GetRegistrationSchemaRequest,
+        context: _grpc.ServicerContext,
+    ) -> _analysis_type_service_pb2.GetRegistrationSchemaResponse:
+        """Returns the JSON Schema that schemas to be registered must keep, for editors and tests. What no JSON
+        Schema can say (references, patterns, dialects) is checked by RegisterAnalysisType; `validate_only` there
+        tells everything.
+
+        Errors:
+          INVALID_ARGUMENT MALFORMED_PARAMETER    unknown entity model.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareAnalysisTypeVersions(
+        self,
+        request: _analysis_type_service_pb2.CompareAnalysisTypeVersionsRequest,
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_analysis_type_service_pb2.CompareAnalysisTypeVersionsResponse]:
+        """Compares two versions of a type, and checks existing analyses of the first against the second: what
+        would an update to it, or `enforce_latest`, mean?
+
+        The stream is: one message with the `comparison`; one message per analysis that would fail, with its
+        violations, in the order of their ids; and last the `summary`. A stream without a summary is not
+        complete. Nothing is written. Only analyses the caller may read are checked; SUPPRESSED ones are not.
+        External validations are not asked.
+
+        Errors:
+          NOT_FOUND ANALYSIS_TYPE_NOT_FOUND       unknown name or version.
+          NOT_FOUND STUDY_ID_DOES_NOT_EXIST       unknown `study_id`.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    a version is negative, or `max_analyses` out of its bounds.
+          RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
         """
 
 def add_AnalysisTypeServiceServicer_to_server(servicer: AnalysisTypeServiceServicer, server: _grpc.Server) -> None: ...

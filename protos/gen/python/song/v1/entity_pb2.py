@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14song/v1/entity.proto\x12\x07song.v1\"\x85\x01\n\x05\x44onor\x12\x19\n\x08\x64onor_id\x18\x01 \x01(\tR\x07\x64onorId\x12,\n\x12submitter_donor_id\x18\x02 \x01(\tR\x10submitterDonorId\x12\x16\n\x06gender\x18\x03 \x01(\tR\x06gender\x12\x1b\n\tinfo_json\x18\x04 \x01(\tR\x08infoJson\"\xae\x02\n\x08Specimen\x12\x1f\n\x0bspecimen_id\x18\x01 \x01(\tR\nspecimenId\x12\x19\n\x08\x64onor_id\x18\x02 \x01(\tR\x07\x64onorId\x12\x32\n\x15submitter_specimen_id\x18\x03 \x01(\tR\x13submitterSpecimenId\x12:\n\x19tumour_normal_designation\x18\x04 \x01(\tR\x17tumourNormalDesignation\x12\x34\n\x16specimen_tissue_source\x18\x05 \x01(\tR\x14specimenTissueSource\x12#\n\rspecimen_type\x18\x06 \x01(\tR\x0cspecimenType\x12\x1b\n\tinfo_json\x18\x07 \x01(\tR\x08infoJson\"\x81\x03\n\x06Sample\x12\x1b\n\tsample_id\x18\x01 \x01(\tR\x08sampleId\x12\x1f\n\x0bspecimen_id\x18\x02 \x01(\tR\nspecimenId\x12.\n\x13submitter_sample_id\x18\x03 \x01(\tR\x11submitterSampleId\x12\x1f\n\x0bsample_type\x18\x04 \x01(\tR\nsampleType\x12O\n\"matched_normal_submitter_sample_id\x18\x05 \x01(\tH\x00R\x1ematchedNormalSubmitterSampleId\x88\x01\x01\x12\x1b\n\tinfo_json\x18\x06 \x01(\tR\x08infoJson\x12-\n\x08specimen\x18\x07 \x01(\x0b\x32\x11.song.v1.SpecimenR\x08specimen\x12$\n\x05\x64onor\x18\x08 \x01(\x0b\x32\x0e.song.v1.DonorR\x05\x64onorB%\n#_matched_normal_submitter_sample_idBf\n\x15org.songscore.song.v1B\x0b\x45ntityProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14song/v1/entity.proto\x12\x07song.v1\"\x99\x01\n\x05\x44onor\x12\x19\n\x08\x64onor_id\x18\x01 \x01(\tR\x07\x64onorId\x12,\n\x12submitter_donor_id\x18\x02 \x01(\tR\x10submitterDonorId\x12\x16\n\x06gender\x18\x03 \x01(\tR\x06gender\x12\x1b\n\tinfo_json\x18\x04 \x01(\tR\x08infoJson\x12\x12\n\x04\x65tag\x18\x05 \x01(\tR\x04\x65tag\"\xc2\x02\n\x08Specimen\x12\x1f\n\x0bspecimen_id\x18\x01 \x01(\tR\nspecimenId\x12\x19\n\x08\x64onor_id\x18\x02 \x01(\tR\x07\x64onorId\x12\x32\n\x15submitter_specimen_id\x18\x03 \x01(\tR\x13submitterSpecimenId\x12:\n\x19tumour_normal_designation\x18\x04 \x01(\tR\x17tumourNormalDesignation\x12\x34\n\x16specimen_tissue_source\x18\x05 \x01(\tR\x14specimenTissueSource\x12#\n\rspecimen_type\x18\x06 \x01(\tR\x0cspecimenType\x12\x1b\n\tinfo_json\x18\x07 \x01(\tR\x08infoJson\x12\x12\n\x04\x65tag\x18\x08 \x01(\tR\x04\x65tag\"\x95\x03\n\x06Sample\x12\x1b\n\tsample_id\x18\x01 \x01(\tR\x08sampleId\x12\x1f\n\x0bspecimen_id\x18\x02 \x01(\tR\nspecimenId\x12.\n\x13submitter_sample_id\x18\x03 \x01(\tR\x11submitterSampleId\x12\x1f\n\x0bsample_type\x18\x04 \x01(\tR\nsampleType\x12O\n\"matched_normal_submitter_sample_id\x18\x05 \x01(\tH\x00R\x1ematchedNormalSubmitterSampleId\x88\x01\x01\x12\x1b\n\tinfo_json\x18\x06 \x01(\tR\x08infoJson\x12-\n\x08specimen\x18\x07 \x01(\x0b\x32\x11.song.v1.SpecimenR\x08specimen\x12$\n\x05\x64onor\x18\x08 \x01(\x0b\x32\x0e.song.v1.DonorR\x05\x64onor\x12\x12\n\x04\x65tag\x18\t \x01(\tR\x04\x65tagB%\n#_matched_normal_submitter_sample_idBf\n\x15org.songscore.song.v1B\x0b\x45ntityProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025org.songscore.song.v1B\013EntityProtoP\001Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1'
   _globals['_DONOR']._serialized_start=34
-  _globals['_DONOR']._serialized_end=167
-  _globals['_SPECIMEN']._serialized_start=170
-  _globals['_SPECIMEN']._serialized_end=472
-  _globals['_SAMPLE']._serialized_start=475
-  _globals['_SAMPLE']._serialized_end=860
+  _globals['_DONOR']._serialized_end=187
+  _globals['_SPECIMEN']._serialized_start=190
+  _globals['_SPECIMEN']._serialized_end=512
+  _globals['_SAMPLE']._serialized_start=515
+  _globals['_SAMPLE']._serialized_end=920
 # @@protoc_insertion_point(module_scope)

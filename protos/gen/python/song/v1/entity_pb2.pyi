@@ -26,6 +26,7 @@ class Donor(_message.Message):
     SUBMITTER_DONOR_ID_FIELD_NUMBER: _builtins.int
     GENDER_FIELD_NUMBER: _builtins.int
     INFO_JSON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     donor_id: _builtins.str
     """Server-made id, derived from study and submitter id."""
     submitter_donor_id: _builtins.str
@@ -34,6 +35,10 @@ class Donor(_message.Message):
     """Male, Female or Other."""
     info_json: _builtins.str
     """Further information as a JSON object; empty when there is none."""
+    etag: _builtins.str
+    """Opaque mark of this version, for corrections: changes whenever anything above does. Empty where the
+    donor is shown as a part of an analysis.
+    """
     def __init__(
         self,
         *,
@@ -41,10 +46,11 @@ class Donor(_message.Message):
         submitter_donor_id: _builtins.str = ...,
         gender: _builtins.str = ...,
         info_json: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["donor_id", b"donor_id", "gender", b"gender", "info_json", b"info_json", "submitter_donor_id", b"submitter_donor_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["donor_id", b"donor_id", "etag", b"etag", "gender", b"gender", "info_json", b"info_json", "submitter_donor_id", b"submitter_donor_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -63,6 +69,7 @@ class Specimen(_message.Message):
     SPECIMEN_TISSUE_SOURCE_FIELD_NUMBER: _builtins.int
     SPECIMEN_TYPE_FIELD_NUMBER: _builtins.int
     INFO_JSON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     specimen_id: _builtins.str
     """Server-made id, derived from study and submitter id."""
     donor_id: _builtins.str
@@ -77,6 +84,10 @@ class Specimen(_message.Message):
     """For example `Primary tumour`; the base schema lists the values."""
     info_json: _builtins.str
     """Further information as a JSON object; empty when there is none."""
+    etag: _builtins.str
+    """Opaque mark of this version, for corrections: changes whenever anything above does. Empty where the
+    specimen is shown as a part of an analysis.
+    """
     def __init__(
         self,
         *,
@@ -87,10 +98,11 @@ class Specimen(_message.Message):
         specimen_tissue_source: _builtins.str = ...,
         specimen_type: _builtins.str = ...,
         info_json: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["donor_id", b"donor_id", "info_json", b"info_json", "specimen_id", b"specimen_id", "specimen_tissue_source", b"specimen_tissue_source", "specimen_type", b"specimen_type", "submitter_specimen_id", b"submitter_specimen_id", "tumour_normal_designation", b"tumour_normal_designation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["donor_id", b"donor_id", "etag", b"etag", "info_json", b"info_json", "specimen_id", b"specimen_id", "specimen_tissue_source", b"specimen_tissue_source", "specimen_type", b"specimen_type", "submitter_specimen_id", b"submitter_specimen_id", "tumour_normal_designation", b"tumour_normal_designation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -110,6 +122,7 @@ class Sample(_message.Message):
     INFO_JSON_FIELD_NUMBER: _builtins.int
     SPECIMEN_FIELD_NUMBER: _builtins.int
     DONOR_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.str
     """Server-made id, derived from study and submitter id."""
     specimen_id: _builtins.str
@@ -122,6 +135,10 @@ class Sample(_message.Message):
     """Submitter id of the matched normal sample. Absent where the payload said null."""
     info_json: _builtins.str
     """Further information as a JSON object; empty when there is none."""
+    etag: _builtins.str
+    """Opaque mark of this version, for corrections: changes whenever anything above does. Empty where the
+    sample is shown as a part of an analysis.
+    """
     @_builtins.property
     def specimen(self) -> Global___Specimen:
         """The specimen."""
@@ -141,10 +158,11 @@ class Sample(_message.Message):
         info_json: _builtins.str = ...,
         specimen: Global___Specimen | None = ...,
         donor: Global___Donor | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_matched_normal_submitter_sample_id", b"_matched_normal_submitter_sample_id", "donor", b"donor", "matched_normal_submitter_sample_id", b"matched_normal_submitter_sample_id", "specimen", b"specimen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_matched_normal_submitter_sample_id", b"_matched_normal_submitter_sample_id", "donor", b"donor", "info_json", b"info_json", "matched_normal_submitter_sample_id", b"matched_normal_submitter_sample_id", "sample_id", b"sample_id", "sample_type", b"sample_type", "specimen", b"specimen", "specimen_id", b"specimen_id", "submitter_sample_id", b"submitter_sample_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_matched_normal_submitter_sample_id", b"_matched_normal_submitter_sample_id", "donor", b"donor", "etag", b"etag", "info_json", b"info_json", "matched_normal_submitter_sample_id", b"matched_normal_submitter_sample_id", "sample_id", b"sample_id", "sample_type", b"sample_type", "specimen", b"specimen", "specimen_id", b"specimen_id", "submitter_sample_id", b"submitter_sample_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__matched_normal_submitter_sample_id: _TypeAlias = _typing.Literal["matched_normal_submitter_sample_id"]  # noqa: Y015
     _WhichOneofArgType__matched_normal_submitter_sample_id: _TypeAlias = _typing.Literal["_matched_normal_submitter_sample_id", b"_matched_normal_submitter_sample_id"]  # noqa: Y015

@@ -67,7 +67,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STORAGE_SERVICE_ERROR: _ErrorReason.ValueType  # 18
     """UNAVAILABLE. Score gave an answer Song can't use."""
     ERROR_REASON_GATEWAY_IS_DOWN: _ErrorReason.ValueType  # 19
-    """UNAVAILABLE. Score can't be reached. Example: Score is not running; retry once it is."""
+    """UNAVAILABLE. Score, or the identity provider, can't be reached; nothing changed. Example: Score is not
+    running; retry once it is.
+    """
     ERROR_REASON_GATEWAY_TIMED_OUT: _ErrorReason.ValueType  # 20
     """DEADLINE_EXCEEDED. Score did not answer in time."""
     ERROR_REASON_DONOR_ID_IS_CORRUPTED: _ErrorReason.ValueType  # 21
@@ -96,6 +98,58 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. Song's own database can't be reached or is busy; retry."""
     ERROR_REASON_UNKNOWN_ERROR: _ErrorReason.ValueType  # 33
     """INTERNAL. A defect of Song. The message has an id under which the log holds the details."""
+    ERROR_REASON_FILE_NOT_FOUND: _ErrorReason.ValueType  # 34
+    """NOT_FOUND. No such file in the study, or not for this caller."""
+    ERROR_REASON_DONOR_DOES_NOT_EXIST: _ErrorReason.ValueType  # 35
+    """NOT_FOUND. No such donor in the study, or not for this caller."""
+    ERROR_REASON_SPECIMEN_DOES_NOT_EXIST: _ErrorReason.ValueType  # 36
+    """NOT_FOUND. No such specimen in the study, or not for this caller."""
+    ERROR_REASON_SAMPLE_DOES_NOT_EXIST: _ErrorReason.ValueType  # 37
+    """NOT_FOUND. No such sample in the study, or not for this caller."""
+    ERROR_REASON_DONOR_ALREADY_EXISTS: _ErrorReason.ValueType  # 38
+    """ALREADY_EXISTS. The id that the id service gave for a new donor is another donor's already."""
+    ERROR_REASON_SPECIMEN_ALREADY_EXISTS: _ErrorReason.ValueType  # 39
+    """ALREADY_EXISTS. The id that the id service gave for a new specimen is another specimen's already."""
+    ERROR_REASON_SAMPLE_ALREADY_EXISTS: _ErrorReason.ValueType  # 40
+    """ALREADY_EXISTS. The id that the id service gave for a new sample is another sample's already."""
+    ERROR_REASON_ENTITY_NOT_RELATED_TO_STUDY: _ErrorReason.ValueType  # 41
+    """NOT_FOUND. The donor, specimen, sample or file belongs to another study, which this caller may read. That
+    study is never named.
+    """
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 42
+    """ABORTED. Somebody else changed it since it was read: read it again, decide again, and send the new etag.
+    Metadata `etag` is the one in force.
+    """
+    ERROR_REASON_ENTITY_IN_USE: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION. A donor, specimen or sample can't be deleted while analyses refer to it."""
+    ERROR_REASON_INVALID_FILE_UPDATE_REQUEST: _ErrorReason.ValueType  # 44
+    """INVALID_ARGUMENT. A file update breaks its rules: all violations as BadRequest. Example: size_bytes -1."""
+    ERROR_REASON_ILLEGAL_FILE_UPDATE_REQUEST: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION. The state of the analysis forbids the update of the file. Example: another MD5 for a
+    file of a PUBLISHED analysis.
+    """
+    ERROR_REASON_ILLEGAL_FILE_DELETE_REQUEST: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION. Files are deleted only from UNPUBLISHED analyses, and never the last one."""
+    ERROR_REASON_ILLEGAL_ANALYSIS_UPDATE_REQUEST: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION. The analysis is SUPPRESSED, or would move to a type of another entity model."""
+    ERROR_REASON_ID_NOT_FOUND: _ErrorReason.ValueType  # 48
+    """NOT_FOUND. The id service knows no id for this submitter id."""
+    ERROR_REASON_ID_SERVICE_ERROR: _ErrorReason.ValueType  # 49
+    """UNAVAILABLE. The id service failed: metadata `status` has its HTTP status where it gave one."""
+    ERROR_REASON_REST_CLIENT_UNEXPECTED_RESPONSE: _ErrorReason.ValueType  # 50
+    """UNAVAILABLE. The id service answered with nothing, or with what can't be an id."""
+    ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 51
+    """OUT_OF_RANGE. The events after this resume token are no longer kept: begin anew, from what there is."""
+    ERROR_REASON_EVENT_BROKER_MISSING: _ErrorReason.ValueType  # 52
+    """FAILED_PRECONDITION. Events can't be replayed: this server has no Kafka to send them to."""
+    ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 53
+    """UNAUTHENTICATED. The call needs to know who is calling, and brings no token."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 54
+    """UNAUTHENTICATED. The token was good until it expired: get a new one."""
+    ERROR_REASON_BAD_REPLY_FROM_GATEWAY: _ErrorReason.ValueType  # 55
+    """UNAVAILABLE. The identity provider's answer can't be used."""
+    ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 56
+    """RESOURCE_EXHAUSTED. Every stream this server admits is taken. Retry after RetryInfo."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: `google.rpc.ErrorInfo.reason` is the value's name without the prefix
@@ -151,7 +205,9 @@ ERROR_REASON_MISMATCHING_STORAGE_OBJECT_CHECKSUMS: ErrorReason.ValueType  # 17
 ERROR_REASON_STORAGE_SERVICE_ERROR: ErrorReason.ValueType  # 18
 """UNAVAILABLE. Score gave an answer Song can't use."""
 ERROR_REASON_GATEWAY_IS_DOWN: ErrorReason.ValueType  # 19
-"""UNAVAILABLE. Score can't be reached. Example: Score is not running; retry once it is."""
+"""UNAVAILABLE. Score, or the identity provider, can't be reached; nothing changed. Example: Score is not
+running; retry once it is.
+"""
 ERROR_REASON_GATEWAY_TIMED_OUT: ErrorReason.ValueType  # 20
 """DEADLINE_EXCEEDED. Score did not answer in time."""
 ERROR_REASON_DONOR_ID_IS_CORRUPTED: ErrorReason.ValueType  # 21
@@ -180,4 +236,56 @@ ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 32
 """UNAVAILABLE. Song's own database can't be reached or is busy; retry."""
 ERROR_REASON_UNKNOWN_ERROR: ErrorReason.ValueType  # 33
 """INTERNAL. A defect of Song. The message has an id under which the log holds the details."""
+ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 34
+"""NOT_FOUND. No such file in the study, or not for this caller."""
+ERROR_REASON_DONOR_DOES_NOT_EXIST: ErrorReason.ValueType  # 35
+"""NOT_FOUND. No such donor in the study, or not for this caller."""
+ERROR_REASON_SPECIMEN_DOES_NOT_EXIST: ErrorReason.ValueType  # 36
+"""NOT_FOUND. No such specimen in the study, or not for this caller."""
+ERROR_REASON_SAMPLE_DOES_NOT_EXIST: ErrorReason.ValueType  # 37
+"""NOT_FOUND. No such sample in the study, or not for this caller."""
+ERROR_REASON_DONOR_ALREADY_EXISTS: ErrorReason.ValueType  # 38
+"""ALREADY_EXISTS. The id that the id service gave for a new donor is another donor's already."""
+ERROR_REASON_SPECIMEN_ALREADY_EXISTS: ErrorReason.ValueType  # 39
+"""ALREADY_EXISTS. The id that the id service gave for a new specimen is another specimen's already."""
+ERROR_REASON_SAMPLE_ALREADY_EXISTS: ErrorReason.ValueType  # 40
+"""ALREADY_EXISTS. The id that the id service gave for a new sample is another sample's already."""
+ERROR_REASON_ENTITY_NOT_RELATED_TO_STUDY: ErrorReason.ValueType  # 41
+"""NOT_FOUND. The donor, specimen, sample or file belongs to another study, which this caller may read. That
+study is never named.
+"""
+ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 42
+"""ABORTED. Somebody else changed it since it was read: read it again, decide again, and send the new etag.
+Metadata `etag` is the one in force.
+"""
+ERROR_REASON_ENTITY_IN_USE: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION. A donor, specimen or sample can't be deleted while analyses refer to it."""
+ERROR_REASON_INVALID_FILE_UPDATE_REQUEST: ErrorReason.ValueType  # 44
+"""INVALID_ARGUMENT. A file update breaks its rules: all violations as BadRequest. Example: size_bytes -1."""
+ERROR_REASON_ILLEGAL_FILE_UPDATE_REQUEST: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION. The state of the analysis forbids the update of the file. Example: another MD5 for a
+file of a PUBLISHED analysis.
+"""
+ERROR_REASON_ILLEGAL_FILE_DELETE_REQUEST: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION. Files are deleted only from UNPUBLISHED analyses, and never the last one."""
+ERROR_REASON_ILLEGAL_ANALYSIS_UPDATE_REQUEST: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION. The analysis is SUPPRESSED, or would move to a type of another entity model."""
+ERROR_REASON_ID_NOT_FOUND: ErrorReason.ValueType  # 48
+"""NOT_FOUND. The id service knows no id for this submitter id."""
+ERROR_REASON_ID_SERVICE_ERROR: ErrorReason.ValueType  # 49
+"""UNAVAILABLE. The id service failed: metadata `status` has its HTTP status where it gave one."""
+ERROR_REASON_REST_CLIENT_UNEXPECTED_RESPONSE: ErrorReason.ValueType  # 50
+"""UNAVAILABLE. The id service answered with nothing, or with what can't be an id."""
+ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 51
+"""OUT_OF_RANGE. The events after this resume token are no longer kept: begin anew, from what there is."""
+ERROR_REASON_EVENT_BROKER_MISSING: ErrorReason.ValueType  # 52
+"""FAILED_PRECONDITION. Events can't be replayed: this server has no Kafka to send them to."""
+ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 53
+"""UNAUTHENTICATED. The call needs to know who is calling, and brings no token."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 54
+"""UNAUTHENTICATED. The token was good until it expired: get a new one."""
+ERROR_REASON_BAD_REPLY_FROM_GATEWAY: ErrorReason.ValueType  # 55
+"""UNAVAILABLE. The identity provider's answer can't be used."""
+ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 56
+"""RESOURCE_EXHAUSTED. Every stream this server admits is taken. Retry after RetryInfo."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12song/v1/file.proto\x12\x07song.v1\"\xb1\x02\n\x04\x46ile\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x19\n\x08study_id\x18\x02 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x03 \x01(\tR\nanalysisId\x12\x1b\n\tfile_name\x18\x04 \x01(\tR\x08\x66ileName\x12\x1d\n\nsize_bytes\x18\x05 \x01(\x03R\tsizeBytes\x12\x1b\n\tfile_type\x18\x06 \x01(\tR\x08\x66ileType\x12\x10\n\x03md5\x18\x07 \x01(\tR\x03md5\x12+\n\x06\x61\x63\x63\x65ss\x18\x08 \x01(\x0e\x32\x13.song.v1.FileAccessR\x06\x61\x63\x63\x65ss\x12\x1b\n\tdata_type\x18\t \x01(\tR\x08\x64\x61taType\x12\x1b\n\tinfo_json\x18\n \x01(\tR\x08infoJson*[\n\nFileAccess\x12\x1b\n\x17\x46ILE_ACCESS_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46ILE_ACCESS_OPEN\x10\x01\x12\x1a\n\x16\x46ILE_ACCESS_CONTROLLED\x10\x02\x42\x64\n\x15org.songscore.song.v1B\tFileProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12song/v1/file.proto\x12\x07song.v1\"\xc5\x02\n\x04\x46ile\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x19\n\x08study_id\x18\x02 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x03 \x01(\tR\nanalysisId\x12\x1b\n\tfile_name\x18\x04 \x01(\tR\x08\x66ileName\x12\x1d\n\nsize_bytes\x18\x05 \x01(\x03R\tsizeBytes\x12\x1b\n\tfile_type\x18\x06 \x01(\tR\x08\x66ileType\x12\x10\n\x03md5\x18\x07 \x01(\tR\x03md5\x12+\n\x06\x61\x63\x63\x65ss\x18\x08 \x01(\x0e\x32\x13.song.v1.FileAccessR\x06\x61\x63\x63\x65ss\x12\x1b\n\tdata_type\x18\t \x01(\tR\x08\x64\x61taType\x12\x1b\n\tinfo_json\x18\n \x01(\tR\x08infoJson\x12\x12\n\x04\x65tag\x18\x0b \x01(\tR\x04\x65tag*[\n\nFileAccess\x12\x1b\n\x17\x46ILE_ACCESS_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46ILE_ACCESS_OPEN\x10\x01\x12\x1a\n\x16\x46ILE_ACCESS_CONTROLLED\x10\x02\x42\x64\n\x15org.songscore.song.v1B\tFileProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'song.v1.file_pb2', _globals
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025org.songscore.song.v1B\tFileProtoP\001Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1'
-  _globals['_FILEACCESS']._serialized_start=339
-  _globals['_FILEACCESS']._serialized_end=430
+  _globals['_FILEACCESS']._serialized_start=359
+  _globals['_FILEACCESS']._serialized_end=450
   _globals['_FILE']._serialized_start=32
-  _globals['_FILE']._serialized_end=337
+  _globals['_FILE']._serialized_end=357
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,7 @@ class File(_message.Message):
     ACCESS_FIELD_NUMBER: _builtins.int
     DATA_TYPE_FIELD_NUMBER: _builtins.int
     INFO_JSON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     object_id: _builtins.str
     """Server-made id, derived from analysis and file name; the object's id in Score."""
     study_id: _builtins.str
@@ -77,6 +78,8 @@ class File(_message.Message):
     """What the file holds, in the programme's own words. At most 255 characters."""
     info_json: _builtins.str
     """Further information as a JSON object; empty when there is none."""
+    etag: _builtins.str
+    """Opaque mark of this version of the file's description: changes whenever anything above does."""
     def __init__(
         self,
         *,
@@ -90,10 +93,11 @@ class File(_message.Message):
         access: Global___FileAccess.ValueType = ...,
         data_type: _builtins.str = ...,
         info_json: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "analysis_id", b"analysis_id", "data_type", b"data_type", "file_name", b"file_name", "file_type", b"file_type", "info_json", b"info_json", "md5", b"md5", "object_id", b"object_id", "size_bytes", b"size_bytes", "study_id", b"study_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "analysis_id", b"analysis_id", "data_type", b"data_type", "etag", b"etag", "file_name", b"file_name", "file_type", b"file_type", "info_json", b"info_json", "md5", b"md5", "object_id", b"object_id", "size_bytes", b"size_bytes", "study_id", b"study_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from song.v1 import analysis_pb2 as song_dot_v1_dot_analysis__pb2
 from song.v1 import file_pb2 as song_dot_v1_dot_file__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asong/v1/file_service.proto\x12\x07song.v1\x1a\x16song/v1/analysis.proto\x1a\x12song/v1/file.proto\"\x8a\x01\n\x10ListFilesRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"`\n\x11ListFilesResponse\x12#\n\x05\x66iles\x18\x01 \x03(\x0b\x32\r.song.v1.FileR\x05\x66iles\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"6\n\x15ResolveObjectsRequest\x12\x1d\n\nobject_ids\x18\x01 \x03(\tR\tobjectIds\"{\n\x16ResolveObjectsResponse\x12\x33\n\x07objects\x18\x01 \x03(\x0b\x32\x19.song.v1.RegisteredObjectR\x07objects\x12,\n\x12missing_object_ids\x18\x02 \x03(\tR\x10missingObjectIds\"t\n\x10RegisteredObject\x12!\n\x04\x66ile\x18\x01 \x01(\x0b\x32\r.song.v1.FileR\x04\x66ile\x12=\n\x0e\x61nalysis_state\x18\x02 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\ranalysisState2\xae\x01\n\x0b\x46ileService\x12G\n\tListFiles\x12\x19.song.v1.ListFilesRequest\x1a\x1a.song.v1.ListFilesResponse\"\x03\x90\x02\x01\x12V\n\x0eResolveObjects\x12\x1e.song.v1.ResolveObjectsRequest\x1a\x1f.song.v1.ResolveObjectsResponse\"\x03\x90\x02\x01\x42k\n\x15org.songscore.song.v1B\x10\x46ileServiceProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asong/v1/file_service.proto\x12\x07song.v1\x1a google/protobuf/field_mask.proto\x1a\x16song/v1/analysis.proto\x1a\x12song/v1/file.proto\"\x8a\x01\n\x10ListFilesRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"`\n\x11ListFilesResponse\x12#\n\x05\x66iles\x18\x01 \x03(\x0b\x32\r.song.v1.FileR\x05\x66iles\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"6\n\x15ResolveObjectsRequest\x12\x1d\n\nobject_ids\x18\x01 \x03(\tR\tobjectIds\"{\n\x16ResolveObjectsResponse\x12\x33\n\x07objects\x18\x01 \x03(\x0b\x32\x19.song.v1.RegisteredObjectR\x07objects\x12,\n\x12missing_object_ids\x18\x02 \x03(\tR\x10missingObjectIds\"\x94\x01\n\x10RegisteredObject\x12!\n\x04\x66ile\x18\x01 \x01(\x0b\x32\r.song.v1.FileR\x04\x66ile\x12=\n\x0e\x61nalysis_state\x18\x02 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\ranalysisState\x12\x1e\n\npublishing\x18\x03 \x01(\x08R\npublishing\"H\n\x0eGetFileRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1b\n\tobject_id\x18\x02 \x01(\tR\x08objectId\"4\n\x0fGetFileResponse\x12!\n\x04\x66ile\x18\x01 \x01(\x0b\x32\r.song.v1.FileR\x04\x66ile\"\x8b\x01\n\x11UpdateFileRequest\x12!\n\x04\x66ile\x18\x01 \x01(\x0b\x32\r.song.v1.FileR\x04\x66ile\x12;\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"\xe4\x01\n\x12UpdateFileResponse\x12\x38\n\x0bupdate_type\x18\x01 \x01(\x0e\x32\x17.song.v1.FileUpdateTypeR\nupdateType\x12\x32\n\roriginal_file\x18\x02 \x01(\x0b\x32\r.song.v1.FileR\x0coriginalFile\x12!\n\x04\x66ile\x18\x03 \x01(\x0b\x32\r.song.v1.FileR\x04\x66ile\x12=\n\x0e\x61nalysis_state\x18\x04 \x01(\x0e\x32\x16.song.v1.AnalysisStateR\ranalysisState\"\x9b\x01\n\x12\x44\x65leteFilesRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x1d\n\nobject_ids\x18\x03 \x03(\tR\tobjectIds\x12\x12\n\x04\x65tag\x18\x04 \x01(\tR\x04\x65tag\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\")\n\x13\x44\x65leteFilesResponse\x12\x12\n\x04\x65tag\x18\x01 \x01(\tR\x04\x65tag\"\xd6\x01\n\x12ListObjectsRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x1b\n\tfile_name\x18\x03 \x01(\tR\x08\x66ileName\x12+\n\x06\x61\x63\x63\x65ss\x18\x04 \x01(\x0e\x32\x13.song.v1.FileAccessR\x06\x61\x63\x63\x65ss\x12\x1b\n\tpage_size\x18\x05 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x06 \x01(\tR\tpageToken\"r\n\x13ListObjectsResponse\x12\x33\n\x07objects\x18\x01 \x03(\x0b\x32\x19.song.v1.RegisteredObjectR\x07objects\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x9d\x01\n\x0e\x46ileUpdateType\x12 \n\x1c\x46ILE_UPDATE_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x46ILE_UPDATE_TYPE_NO_UPDATE\x10\x01\x12$\n FILE_UPDATE_TYPE_METADATA_UPDATE\x10\x02\x12#\n\x1f\x46ILE_UPDATE_TYPE_CONTENT_UPDATE\x10\x03\x32\xd1\x03\n\x0b\x46ileService\x12G\n\tListFiles\x12\x19.song.v1.ListFilesRequest\x1a\x1a.song.v1.ListFilesResponse\"\x03\x90\x02\x01\x12\x41\n\x07GetFile\x12\x17.song.v1.GetFileRequest\x1a\x18.song.v1.GetFileResponse\"\x03\x90\x02\x01\x12\x45\n\nUpdateFile\x12\x1a.song.v1.UpdateFileRequest\x1a\x1b.song.v1.UpdateFileResponse\x12H\n\x0b\x44\x65leteFiles\x12\x1b.song.v1.DeleteFilesRequest\x1a\x1c.song.v1.DeleteFilesResponse\x12V\n\x0eResolveObjects\x12\x1e.song.v1.ResolveObjectsRequest\x1a\x1f.song.v1.ResolveObjectsResponse\"\x03\x90\x02\x01\x12M\n\x0bListObjects\x12\x1b.song.v1.ListObjectsRequest\x1a\x1c.song.v1.ListObjectsResponse\"\x03\x90\x02\x01\x42k\n\x15org.songscore.song.v1B\x10\x46ileServiceProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,18 +37,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\025org.songscore.song.v1B\020FileServiceProtoP\001Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1'
   _globals['_FILESERVICE'].methods_by_name['ListFiles']._loaded_options = None
   _globals['_FILESERVICE'].methods_by_name['ListFiles']._serialized_options = b'\220\002\001'
+  _globals['_FILESERVICE'].methods_by_name['GetFile']._loaded_options = None
+  _globals['_FILESERVICE'].methods_by_name['GetFile']._serialized_options = b'\220\002\001'
   _globals['_FILESERVICE'].methods_by_name['ResolveObjects']._loaded_options = None
   _globals['_FILESERVICE'].methods_by_name['ResolveObjects']._serialized_options = b'\220\002\001'
-  _globals['_LISTFILESREQUEST']._serialized_start=84
-  _globals['_LISTFILESREQUEST']._serialized_end=222
-  _globals['_LISTFILESRESPONSE']._serialized_start=224
-  _globals['_LISTFILESRESPONSE']._serialized_end=320
-  _globals['_RESOLVEOBJECTSREQUEST']._serialized_start=322
-  _globals['_RESOLVEOBJECTSREQUEST']._serialized_end=376
-  _globals['_RESOLVEOBJECTSRESPONSE']._serialized_start=378
-  _globals['_RESOLVEOBJECTSRESPONSE']._serialized_end=501
-  _globals['_REGISTEREDOBJECT']._serialized_start=503
-  _globals['_REGISTEREDOBJECT']._serialized_end=619
-  _globals['_FILESERVICE']._serialized_start=622
-  _globals['_FILESERVICE']._serialized_end=796
+  _globals['_FILESERVICE'].methods_by_name['ListObjects']._loaded_options = None
+  _globals['_FILESERVICE'].methods_by_name['ListObjects']._serialized_options = b'\220\002\001'
+  _globals['_FILEUPDATETYPE']._serialized_start=1724
+  _globals['_FILEUPDATETYPE']._serialized_end=1881
+  _globals['_LISTFILESREQUEST']._serialized_start=118
+  _globals['_LISTFILESREQUEST']._serialized_end=256
+  _globals['_LISTFILESRESPONSE']._serialized_start=258
+  _globals['_LISTFILESRESPONSE']._serialized_end=354
+  _globals['_RESOLVEOBJECTSREQUEST']._serialized_start=356
+  _globals['_RESOLVEOBJECTSREQUEST']._serialized_end=410
+  _globals['_RESOLVEOBJECTSRESPONSE']._serialized_start=412
+  _globals['_RESOLVEOBJECTSRESPONSE']._serialized_end=535
+  _globals['_REGISTEREDOBJECT']._serialized_start=538
+  _globals['_REGISTEREDOBJECT']._serialized_end=686
+  _globals['_GETFILEREQUEST']._serialized_start=688
+  _globals['_GETFILEREQUEST']._serialized_end=760
+  _globals['_GETFILERESPONSE']._serialized_start=762
+  _globals['_GETFILERESPONSE']._serialized_end=814
+  _globals['_UPDATEFILEREQUEST']._serialized_start=817
+  _globals['_UPDATEFILEREQUEST']._serialized_end=956
+  _globals['_UPDATEFILERESPONSE']._serialized_start=959
+  _globals['_UPDATEFILERESPONSE']._serialized_end=1187
+  _globals['_DELETEFILESREQUEST']._serialized_start=1190
+  _globals['_DELETEFILESREQUEST']._serialized_end=1345
+  _globals['_DELETEFILESRESPONSE']._serialized_start=1347
+  _globals['_DELETEFILESRESPONSE']._serialized_end=1388
+  _globals['_LISTOBJECTSREQUEST']._serialized_start=1391
+  _globals['_LISTOBJECTSREQUEST']._serialized_end=1605
+  _globals['_LISTOBJECTSRESPONSE']._serialized_start=1607
+  _globals['_LISTOBJECTSRESPONSE']._serialized_end=1721
+  _globals['_FILESERVICE']._serialized_start=1884
+  _globals['_FILESERVICE']._serialized_end=2349
 # @@protoc_insertion_point(module_scope)

@@ -5,8 +5,10 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from song.v1 import analysis_pb2 as _analysis_pb2
 from song.v1 import file_pb2 as _file_pb2
 import builtins as _builtins
@@ -19,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _FileUpdateType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FileUpdateTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileUpdateType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILE_UPDATE_TYPE_UNSPECIFIED: _FileUpdateType.ValueType  # 0
+    """Not said."""
+    FILE_UPDATE_TYPE_NO_UPDATE: _FileUpdateType.ValueType  # 1
+    """Nothing differed."""
+    FILE_UPDATE_TYPE_METADATA_UPDATE: _FileUpdateType.ValueType  # 2
+    """Only access, data type or info differed."""
+    FILE_UPDATE_TYPE_CONTENT_UPDATE: _FileUpdateType.ValueType  # 3
+    """Size or MD5 differed."""
+
+class FileUpdateType(_FileUpdateType, metaclass=_FileUpdateTypeEnumTypeWrapper):
+    """What an update of a file came to."""
+
+FILE_UPDATE_TYPE_UNSPECIFIED: FileUpdateType.ValueType  # 0
+"""Not said."""
+FILE_UPDATE_TYPE_NO_UPDATE: FileUpdateType.ValueType  # 1
+"""Nothing differed."""
+FILE_UPDATE_TYPE_METADATA_UPDATE: FileUpdateType.ValueType  # 2
+"""Only access, data type or info differed."""
+FILE_UPDATE_TYPE_CONTENT_UPDATE: FileUpdateType.ValueType  # 3
+"""Size or MD5 differed."""
+Global___FileUpdateType: _TypeAlias = FileUpdateType  # noqa: Y015
 
 @_typing.final
 class ListFilesRequest(_message.Message):
@@ -144,8 +174,13 @@ class RegisteredObject(_message.Message):
 
     FILE_FIELD_NUMBER: _builtins.int
     ANALYSIS_STATE_FIELD_NUMBER: _builtins.int
+    PUBLISHING_FIELD_NUMBER: _builtins.int
     analysis_state: _analysis_pb2.AnalysisState.ValueType
     """State of its analysis at the time of the answer."""
+    publishing: _builtins.bool
+    """True while Song asks Score about the objects of the analysis in order to publish it: none of them may be
+    replaced or deleted until it is false again, or 60 s have passed.
+    """
     @_builtins.property
     def file(self) -> _file_pb2.File:
         """The file as registered, without its `info_json`: a batch of them could pass every message limit."""
@@ -155,11 +190,270 @@ class RegisteredObject(_message.Message):
         *,
         file: _file_pb2.File | None = ...,
         analysis_state: _analysis_pb2.AnalysisState.ValueType = ...,
+        publishing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_state", b"analysis_state", "file", b"file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_state", b"analysis_state", "file", b"file", "publishing", b"publishing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisteredObject: _TypeAlias = RegisteredObject  # noqa: Y015
+
+@_typing.final
+class GetFileRequest(_message.Message):
+    """Request of GetFile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """Study of the file. Required."""
+    object_id: _builtins.str
+    """Object id of the file. Required."""
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        object_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_id", b"object_id", "study_id", b"study_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFileRequest: _TypeAlias = GetFileRequest  # noqa: Y015
+
+@_typing.final
+class GetFileResponse(_message.Message):
+    """Response of GetFile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def file(self) -> _file_pb2.File:
+        """The file."""
+
+    def __init__(
+        self,
+        *,
+        file: _file_pb2.File | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFileResponse: _TypeAlias = GetFileResponse  # noqa: Y015
+
+@_typing.final
+class UpdateFileRequest(_message.Message):
+    """Request of UpdateFile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for the history of the analysis. At most 1000 characters."""
+    @_builtins.property
+    def file(self) -> _file_pb2.File:
+        """The file with its new values. `study_id` and `object_id` say which. `etag` is required: the one that was
+        read, or `*` to overwrite whatever is there.
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields to change, of `size_bytes`, `md5`, `access`, `data_type`, `info_json`. Required, at least
+        one. `info_json` is replaced as a whole.
+        """
+
+    def __init__(
+        self,
+        *,
+        file: _file_pb2.File | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "reason", b"reason", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateFileRequest: _TypeAlias = UpdateFileRequest  # noqa: Y015
+
+@_typing.final
+class UpdateFileResponse(_message.Message):
+    """Response of UpdateFile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_TYPE_FIELD_NUMBER: _builtins.int
+    ORIGINAL_FILE_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    ANALYSIS_STATE_FIELD_NUMBER: _builtins.int
+    update_type: Global___FileUpdateType.ValueType
+    """What it came to."""
+    analysis_state: _analysis_pb2.AnalysisState.ValueType
+    """State of the analysis, before and after: an update never changes it."""
+    @_builtins.property
+    def original_file(self) -> _file_pb2.File:
+        """The file as it was before."""
+
+    @_builtins.property
+    def file(self) -> _file_pb2.File:
+        """The file as it is now."""
+
+    def __init__(
+        self,
+        *,
+        update_type: Global___FileUpdateType.ValueType = ...,
+        original_file: _file_pb2.File | None = ...,
+        file: _file_pb2.File | None = ...,
+        analysis_state: _analysis_pb2.AnalysisState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "original_file", b"original_file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_state", b"analysis_state", "file", b"file", "original_file", b"original_file", "update_type", b"update_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateFileResponse: _TypeAlias = UpdateFileResponse  # noqa: Y015
+
+@_typing.final
+class DeleteFilesRequest(_message.Message):
+    """Request of DeleteFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    OBJECT_IDS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """Study of the analysis. Required."""
+    analysis_id: _builtins.str
+    """The analysis to delete from. Required."""
+    etag: _builtins.str
+    """The etag of the analysis that was read. Empty or `*` means: whatever is there."""
+    reason: _builtins.str
+    """Why, for the history of the analysis. At most 1000 characters."""
+    @_builtins.property
+    def object_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1000 object ids."""
+
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        analysis_id: _builtins.str = ...,
+        object_ids: _abc.Iterable[_builtins.str] | None = ...,
+        etag: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "etag", b"etag", "object_ids", b"object_ids", "reason", b"reason", "study_id", b"study_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteFilesRequest: _TypeAlias = DeleteFilesRequest  # noqa: Y015
+
+@_typing.final
+class DeleteFilesResponse(_message.Message):
+    """Response of DeleteFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """The etag of the analysis now."""
+    def __init__(
+        self,
+        *,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteFilesResponse: _TypeAlias = DeleteFilesResponse  # noqa: Y015
+
+@_typing.final
+class ListObjectsRequest(_message.Message):
+    """Request of ListObjects. Conditions are exact; empty ones are none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """Only objects of this study."""
+    analysis_id: _builtins.str
+    """Only objects of this analysis."""
+    file_name: _builtins.str
+    """Only objects of files with this name."""
+    access: _file_pb2.FileAccess.ValueType
+    """Only objects with this access. UNSPECIFIED means any."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1000. 0 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty means the first page. All else must be the same."""
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        analysis_id: _builtins.str = ...,
+        file_name: _builtins.str = ...,
+        access: _file_pb2.FileAccess.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "analysis_id", b"analysis_id", "file_name", b"file_name", "page_size", b"page_size", "page_token", b"page_token", "study_id", b"study_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListObjectsRequest: _TypeAlias = ListObjectsRequest  # noqa: Y015
+
+@_typing.final
+class ListObjectsResponse(_message.Message):
+    """Response of ListObjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Opaque; give it back as `page_token` for the next page. Empty on the last page."""
+    @_builtins.property
+    def objects(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegisteredObject]:
+        """The objects of this page."""
+
+    def __init__(
+        self,
+        *,
+        objects: _abc.Iterable[Global___RegisteredObject] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "objects", b"objects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListObjectsResponse: _TypeAlias = ListObjectsResponse  # noqa: Y015

@@ -43,10 +43,30 @@ class FileServiceStub(object):
                 request_serializer=song_dot_v1_dot_file__service__pb2.ListFilesRequest.SerializeToString,
                 response_deserializer=song_dot_v1_dot_file__service__pb2.ListFilesResponse.FromString,
                 _registered_method=True)
+        self.GetFile = channel.unary_unary(
+                '/song.v1.FileService/GetFile',
+                request_serializer=song_dot_v1_dot_file__service__pb2.GetFileRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_file__service__pb2.GetFileResponse.FromString,
+                _registered_method=True)
+        self.UpdateFile = channel.unary_unary(
+                '/song.v1.FileService/UpdateFile',
+                request_serializer=song_dot_v1_dot_file__service__pb2.UpdateFileRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_file__service__pb2.UpdateFileResponse.FromString,
+                _registered_method=True)
+        self.DeleteFiles = channel.unary_unary(
+                '/song.v1.FileService/DeleteFiles',
+                request_serializer=song_dot_v1_dot_file__service__pb2.DeleteFilesRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_file__service__pb2.DeleteFilesResponse.FromString,
+                _registered_method=True)
         self.ResolveObjects = channel.unary_unary(
                 '/song.v1.FileService/ResolveObjects',
                 request_serializer=song_dot_v1_dot_file__service__pb2.ResolveObjectsRequest.SerializeToString,
                 response_deserializer=song_dot_v1_dot_file__service__pb2.ResolveObjectsResponse.FromString,
+                _registered_method=True)
+        self.ListObjects = channel.unary_unary(
+                '/song.v1.FileService/ListObjects',
+                request_serializer=song_dot_v1_dot_file__service__pb2.ListObjectsRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_file__service__pb2.ListObjectsResponse.FromString,
                 _registered_method=True)
 
 
@@ -69,6 +89,55 @@ class FileServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFile(self, request, context):
+        """Returns one file.
+
+        Errors:
+        NOT_FOUND FILE_NOT_FOUND                no such file in this study, or not for this caller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateFile(self, request, context):
+        """Changes the description of a file. What changes decides what is allowed:
+
+        nothing differs: nothing happens, NO_UPDATE.
+        only `access`, `data_type`, `info_json` differ: METADATA_UPDATE, allowed UNPUBLISHED and PUBLISHED.
+        `size_bytes` or `md5` differ: CONTENT_UPDATE, allowed UNPUBLISHED only.
+
+        A SUPPRESSED analysis takes no update, not even one that changes nothing. The name, the file type and
+        the state of the analysis stay. After a change of `size_bytes` or `md5`, Score holds bytes that differ from
+        what is registered: the analysis can't be published until the right ones are there.
+
+        Errors:
+        NOT_FOUND FILE_NOT_FOUND                no such file in this study.
+        INVALID_ARGUMENT INVALID_FILE_UPDATE_REQUEST  a value is out of its bounds; all of them as BadRequest.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    the mask names none or an unknown field, or `file.etag` is missing.
+        FAILED_PRECONDITION ILLEGAL_FILE_UPDATE_REQUEST  the state of the analysis forbids it.
+        ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
+        PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteFiles(self, request, context):
+        """Deletes files from an UNPUBLISHED analysis, all of them or none. Their objects in Score, if any, stay
+        there, out of reach.
+
+        Errors:
+        NOT_FOUND FILE_NOT_FOUND                one of them is not in this analysis.
+        NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    no id, or more than 1000.
+        FAILED_PRECONDITION ILLEGAL_FILE_DELETE_REQUEST  it is not UNPUBLISHED, or no file would be left.
+        ABORTED ETAG_MISMATCH                   an `etag` was given, and the analysis was changed since it was read.
+        PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResolveObjects(self, request, context):
         """Says what is registered for each of a batch of object ids. Answers in the order asked, an id asked twice twice; ids that
         are unknown, or not for this caller, never fail the batch: they come back in
@@ -76,6 +145,17 @@ class FileServiceServicer(object):
 
         Errors:
         INVALID_ARGUMENT MALFORMED_PARAMETER    no id, or more than 1000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListObjects(self, request, context):
+        """Lists registered objects in the order of their ids: of all studies, those the caller may see. A page may
+        hold fewer than `page_size`, even none, and still have a next one.
+
+        Errors:
+        INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,10 +169,30 @@ def add_FileServiceServicer_to_server(servicer, server):
                     request_deserializer=song_dot_v1_dot_file__service__pb2.ListFilesRequest.FromString,
                     response_serializer=song_dot_v1_dot_file__service__pb2.ListFilesResponse.SerializeToString,
             ),
+            'GetFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFile,
+                    request_deserializer=song_dot_v1_dot_file__service__pb2.GetFileRequest.FromString,
+                    response_serializer=song_dot_v1_dot_file__service__pb2.GetFileResponse.SerializeToString,
+            ),
+            'UpdateFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateFile,
+                    request_deserializer=song_dot_v1_dot_file__service__pb2.UpdateFileRequest.FromString,
+                    response_serializer=song_dot_v1_dot_file__service__pb2.UpdateFileResponse.SerializeToString,
+            ),
+            'DeleteFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteFiles,
+                    request_deserializer=song_dot_v1_dot_file__service__pb2.DeleteFilesRequest.FromString,
+                    response_serializer=song_dot_v1_dot_file__service__pb2.DeleteFilesResponse.SerializeToString,
+            ),
             'ResolveObjects': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveObjects,
                     request_deserializer=song_dot_v1_dot_file__service__pb2.ResolveObjectsRequest.FromString,
                     response_serializer=song_dot_v1_dot_file__service__pb2.ResolveObjectsResponse.SerializeToString,
+            ),
+            'ListObjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListObjects,
+                    request_deserializer=song_dot_v1_dot_file__service__pb2.ListObjectsRequest.FromString,
+                    response_serializer=song_dot_v1_dot_file__service__pb2.ListObjectsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +237,87 @@ class FileService(object):
             _registered_method=True)
 
     @staticmethod
+    def GetFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/song.v1.FileService/GetFile',
+            song_dot_v1_dot_file__service__pb2.GetFileRequest.SerializeToString,
+            song_dot_v1_dot_file__service__pb2.GetFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/song.v1.FileService/UpdateFile',
+            song_dot_v1_dot_file__service__pb2.UpdateFileRequest.SerializeToString,
+            song_dot_v1_dot_file__service__pb2.UpdateFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/song.v1.FileService/DeleteFiles',
+            song_dot_v1_dot_file__service__pb2.DeleteFilesRequest.SerializeToString,
+            song_dot_v1_dot_file__service__pb2.DeleteFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ResolveObjects(request,
             target,
             options=(),
@@ -153,6 +334,33 @@ class FileService(object):
             '/song.v1.FileService/ResolveObjects',
             song_dot_v1_dot_file__service__pb2.ResolveObjectsRequest.SerializeToString,
             song_dot_v1_dot_file__service__pb2.ResolveObjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListObjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/song.v1.FileService/ListObjects',
+            song_dot_v1_dot_file__service__pb2.ListObjectsRequest.SerializeToString,
+            song_dot_v1_dot_file__service__pb2.ListObjectsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,6 +28,43 @@ class FileServiceStub:
       NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.
       INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
     """
+    GetFile: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.GetFileRequest, _file_service_pb2.GetFileResponse]
+    """Returns one file.
+
+    Errors:
+      NOT_FOUND FILE_NOT_FOUND                no such file in this study, or not for this caller.
+    """
+    UpdateFile: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.UpdateFileRequest, _file_service_pb2.UpdateFileResponse]
+    """Changes the description of a file. What changes decides what is allowed:
+
+      nothing differs: nothing happens, NO_UPDATE.
+      only `access`, `data_type`, `info_json` differ: METADATA_UPDATE, allowed UNPUBLISHED and PUBLISHED.
+      `size_bytes` or `md5` differ: CONTENT_UPDATE, allowed UNPUBLISHED only.
+
+    A SUPPRESSED analysis takes no update, not even one that changes nothing. The name, the file type and
+    the state of the analysis stay. After a change of `size_bytes` or `md5`, Score holds bytes that differ from
+    what is registered: the analysis can't be published until the right ones are there.
+
+    Errors:
+      NOT_FOUND FILE_NOT_FOUND                no such file in this study.
+      INVALID_ARGUMENT INVALID_FILE_UPDATE_REQUEST  a value is out of its bounds; all of them as BadRequest.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    the mask names none or an unknown field, or `file.etag` is missing.
+      FAILED_PRECONDITION ILLEGAL_FILE_UPDATE_REQUEST  the state of the analysis forbids it.
+      ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
+      PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+    """
+    DeleteFiles: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.DeleteFilesRequest, _file_service_pb2.DeleteFilesResponse]
+    """Deletes files from an UNPUBLISHED analysis, all of them or none. Their objects in Score, if any, stay
+    there, out of reach.
+
+    Errors:
+      NOT_FOUND FILE_NOT_FOUND                one of them is not in this analysis.
+      NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    no id, or more than 1000.
+      FAILED_PRECONDITION ILLEGAL_FILE_DELETE_REQUEST  it is not UNPUBLISHED, or no file would be left.
+      ABORTED ETAG_MISMATCH                   an `etag` was given, and the analysis was changed since it was read.
+      PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+    """
     ResolveObjects: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.ResolveObjectsRequest, _file_service_pb2.ResolveObjectsResponse]
     """Says what is registered for each of a batch of object ids. Answers in the order asked, an id asked twice twice; ids that
     are unknown, or not for this caller, never fail the batch: they come back in
@@ -35,6 +72,13 @@ class FileServiceStub:
 
     Errors:
       INVALID_ARGUMENT MALFORMED_PARAMETER    no id, or more than 1000.
+    """
+    ListObjects: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.ListObjectsRequest, _file_service_pb2.ListObjectsResponse]
+    """Lists registered objects in the order of their ids: of all studies, those the caller may see. A page may
+    hold fewer than `page_size`, even none, and still have a next one.
+
+    Errors:
+      INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
     """
 
 class FileServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +103,61 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetFile(
+        self,
+        request: _file_service_pb2.GetFileRequest,
+        context: _grpc.ServicerContext,
+    ) -> _file_service_pb2.GetFileResponse:
+        """Returns one file.
+
+        Errors:
+          NOT_FOUND FILE_NOT_FOUND                no such file in this study, or not for this caller.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateFile(
+        self,
+        request: _file_service_pb2.UpdateFileRequest,
+        context: _grpc.ServicerContext,
+    ) -> _file_service_pb2.UpdateFileResponse:
+        """Changes the description of a file. What changes decides what is allowed:
+
+          nothing differs: nothing happens, NO_UPDATE.
+          only `access`, `data_type`, `info_json` differ: METADATA_UPDATE, allowed UNPUBLISHED and PUBLISHED.
+          `size_bytes` or `md5` differ: CONTENT_UPDATE, allowed UNPUBLISHED only.
+
+        A SUPPRESSED analysis takes no update, not even one that changes nothing. The name, the file type and
+        the state of the analysis stay. After a change of `size_bytes` or `md5`, Score holds bytes that differ from
+        what is registered: the analysis can't be published until the right ones are there.
+
+        Errors:
+          NOT_FOUND FILE_NOT_FOUND                no such file in this study.
+          INVALID_ARGUMENT INVALID_FILE_UPDATE_REQUEST  a value is out of its bounds; all of them as BadRequest.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    the mask names none or an unknown field, or `file.etag` is missing.
+          FAILED_PRECONDITION ILLEGAL_FILE_UPDATE_REQUEST  the state of the analysis forbids it.
+          ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
+          PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteFiles(
+        self,
+        request: _file_service_pb2.DeleteFilesRequest,
+        context: _grpc.ServicerContext,
+    ) -> _file_service_pb2.DeleteFilesResponse:
+        """Deletes files from an UNPUBLISHED analysis, all of them or none. Their objects in Score, if any, stay
+        there, out of reach.
+
+        Errors:
+          NOT_FOUND FILE_NOT_FOUND                one of them is not in this analysis.
+          NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    no id, or more than 1000.
+          FAILED_PRECONDITION ILLEGAL_FILE_DELETE_REQUEST  it is not UNPUBLISHED, or no file would be left.
+          ABORTED ETAG_MISMATCH                   an `etag` was given, and the analysis was changed since it was read.
+          PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        """
+
+    @_abc_1.abstractmethod
     def ResolveObjects(
         self,
         request: _file_service_pb2.ResolveObjectsRequest,
@@ -70,6 +169,19 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           INVALID_ARGUMENT MALFORMED_PARAMETER    no id, or more than 1000.
+        """
+
+    @_abc_1.abstractmethod
+    def ListObjects(
+        self,
+        request: _file_service_pb2.ListObjectsRequest,
+        context: _grpc.ServicerContext,
+    ) -> _file_service_pb2.ListObjectsResponse:
+        """Lists registered objects in the order of their ids: of all studies, those the caller may see. A page may
+        hold fewer than `page_size`, even none, and still have a next one.
+
+        Errors:
+          INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
         """
 
 def add_FileServiceServicer_to_server(servicer: FileServiceServicer, server: _grpc.Server) -> None: ...

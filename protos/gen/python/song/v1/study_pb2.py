@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13song/v1/study.proto\x12\x07song.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x01\n\x05Study\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\"\n\x0corganization\x18\x03 \x01(\tR\x0corganization\x12 \n\x0b\x64\x65scription\x18\x04 \x01(\tR\x0b\x64\x65scription\x12\x1b\n\tinfo_json\x18\x05 \x01(\tR\x08infoJson\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTimeBe\n\x15org.songscore.song.v1B\nStudyProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13song/v1/study.proto\x12\x07song.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x02\n\x05Study\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\"\n\x0corganization\x18\x03 \x01(\tR\x0corganization\x12 \n\x0b\x64\x65scription\x18\x04 \x01(\tR\x0b\x64\x65scription\x12\x1b\n\tinfo_json\x18\x05 \x01(\tR\x08infoJson\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x38\n\nvisibility\x18\x07 \x01(\x0e\x32\x18.song.v1.StudyVisibilityR\nvisibility\x12\x12\n\x04\x65tag\x18\x08 \x01(\tR\x04\x65tag*o\n\x0fStudyVisibility\x12 \n\x1cSTUDY_VISIBILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15STUDY_VISIBILITY_OPEN\x10\x01\x12\x1f\n\x1bSTUDY_VISIBILITY_CONTROLLED\x10\x02\x42\x65\n\x15org.songscore.song.v1B\nStudyProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'song.v1.study_pb2', _global
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025org.songscore.song.v1B\nStudyProtoP\001Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1'
+  _globals['_STUDYVISIBILITY']._serialized_start=360
+  _globals['_STUDYVISIBILITY']._serialized_end=471
   _globals['_STUDY']._serialized_start=66
-  _globals['_STUDY']._serialized_end=280
+  _globals['_STUDY']._serialized_end=358
 # @@protoc_insertion_point(module_scope)

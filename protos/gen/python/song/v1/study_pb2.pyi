@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,6 +17,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _StudyVisibility:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StudyVisibilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StudyVisibility.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STUDY_VISIBILITY_UNSPECIFIED: _StudyVisibility.ValueType  # 0
+    """Not said."""
+    STUDY_VISIBILITY_OPEN: _StudyVisibility.ValueType  # 1
+    """Anyone may read published analyses whole."""
+    STUDY_VISIBILITY_CONTROLLED: _StudyVisibility.ValueType  # 2
+    """Without READ on the study, a published analysis shows its ids, type, state, times and files, but neither
+    samples nor dynamic data; not in searches, filters, exports and events either.
+    """
+
+class StudyVisibility(_StudyVisibility, metaclass=_StudyVisibilityEnumTypeWrapper):
+    """Who may see what of a study's published analyses."""
+
+STUDY_VISIBILITY_UNSPECIFIED: StudyVisibility.ValueType  # 0
+"""Not said."""
+STUDY_VISIBILITY_OPEN: StudyVisibility.ValueType  # 1
+"""Anyone may read published analyses whole."""
+STUDY_VISIBILITY_CONTROLLED: StudyVisibility.ValueType  # 2
+"""Without READ on the study, a published analysis shows its ids, type, state, times and files, but neither
+samples nor dynamic data; not in searches, filters, exports and events either.
+"""
+Global___StudyVisibility: _TypeAlias = StudyVisibility  # noqa: Y015
 
 @_typing.final
 class Study(_message.Message):
@@ -29,6 +58,8 @@ class Study(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     INFO_JSON_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    VISIBILITY_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     study_id: _builtins.str
     """The caller's own id, unique on this server, case-sensitive. 1 to 36 characters of
     `A-Z a-z 0-9 . _ -`, the first a letter or digit. `all` is reserved.
@@ -43,6 +74,10 @@ class Study(_message.Message):
     """A JSON object with whatever else the programme wants to keep about the study, as JSON text.
     Null-valued keys are dropped. Empty means no information; at most 1 MiB.
     """
+    visibility: Global___StudyVisibility.ValueType
+    """Who may see what of its analyses. UNSPECIFIED in CreateStudy means OPEN."""
+    etag: _builtins.str
+    """Opaque mark of this version of the study: changes whenever anything above does. Set by the server."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the study was created (UTC). Set by the server, ignored in requests."""
@@ -56,10 +91,12 @@ class Study(_message.Message):
         description: _builtins.str = ...,
         info_json: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        visibility: Global___StudyVisibility.ValueType = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "info_json", b"info_json", "name", b"name", "organization", b"organization", "study_id", b"study_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "info_json", b"info_json", "name", b"name", "organization", b"organization", "study_id", b"study_id", "visibility", b"visibility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from song.v1 import entity_pb2 as song_dot_v1_dot_entity__pb2
 from song.v1 import study_pb2 as song_dot_v1_dot_study__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsong/v1/study_service.proto\x12\x07song.v1\x1a\x13song/v1/study.proto\"Y\n\x12\x43reateStudyRequest\x12$\n\x05study\x18\x01 \x01(\x0b\x32\x0e.song.v1.StudyR\x05study\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\";\n\x13\x43reateStudyResponse\x12$\n\x05study\x18\x01 \x01(\x0b\x32\x0e.song.v1.StudyR\x05study\",\n\x0fGetStudyRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\"8\n\x10GetStudyResponse\x12$\n\x05study\x18\x01 \x01(\x0b\x32\x0e.song.v1.StudyR\x05study\"P\n\x12ListStudiesRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"g\n\x13ListStudiesResponse\x12(\n\x07studies\x18\x01 \x03(\x0b\x32\x0e.song.v1.StudyR\x07studies\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xed\x01\n\x0cStudyService\x12H\n\x0b\x43reateStudy\x12\x1b.song.v1.CreateStudyRequest\x1a\x1c.song.v1.CreateStudyResponse\x12\x44\n\x08GetStudy\x12\x18.song.v1.GetStudyRequest\x1a\x19.song.v1.GetStudyResponse\"\x03\x90\x02\x01\x12M\n\x0bListStudies\x12\x1b.song.v1.ListStudiesRequest\x1a\x1c.song.v1.ListStudiesResponse\"\x03\x90\x02\x01\x42l\n\x15org.songscore.song.v1B\x11StudyServiceProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsong/v1/study_service.proto\x12\x07song.v1\x1a google/protobuf/field_mask.proto\x1a\x14song/v1/entity.proto\x1a\x13song/v1/study.proto\"Y\n\x12\x43reateStudyRequest\x12$\n\x05study\x18\x01 \x01(\x0b\x32\x0e.song.v1.StudyR\x05study\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\";\n\x13\x43reateStudyResponse\x12$\n\x05study\x18\x01 \x01(\x0b\x32\x0e.song.v1.StudyR\x05study\",\n\x0fGetStudyRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\"8\n\x10GetStudyResponse\x12$\n\x05study\x18\x01 \x01(\x0b\x32\x0e.song.v1.StudyR\x05study\"k\n\x12ListStudiesRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x19\n\x08ids_only\x18\x03 \x01(\x08R\x07idsOnly\"g\n\x13ListStudiesResponse\x12(\n\x07studies\x18\x01 \x03(\x0b\x32\x0e.song.v1.StudyR\x07studies\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"w\n\x12UpdateStudyRequest\x12$\n\x05study\x18\x01 \x01(\x0b\x32\x0e.song.v1.StudyR\x05study\x12;\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\";\n\x13UpdateStudyResponse\x12$\n\x05study\x18\x01 \x01(\x0b\x32\x0e.song.v1.StudyR\x05study\"i\n\x13GetStudyTreeRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x37\n\x18\x61\x66ter_submitter_donor_id\x18\x02 \x01(\tR\x15\x61\x66terSubmitterDonorId\"q\n\x14GetStudyTreeResponse\x12$\n\x05\x64onor\x18\x01 \x01(\x0b\x32\x0e.song.v1.DonorR\x05\x64onor\x12\x33\n\tspecimens\x18\x02 \x03(\x0b\x32\x15.song.v1.SpecimenTreeR\tspecimens\"h\n\x0cSpecimenTree\x12-\n\x08specimen\x18\x01 \x01(\x0b\x32\x11.song.v1.SpecimenR\x08specimen\x12)\n\x07samples\x18\x02 \x03(\x0b\x32\x0f.song.v1.SampleR\x07samples2\x8b\x03\n\x0cStudyService\x12H\n\x0b\x43reateStudy\x12\x1b.song.v1.CreateStudyRequest\x1a\x1c.song.v1.CreateStudyResponse\x12\x44\n\x08GetStudy\x12\x18.song.v1.GetStudyRequest\x1a\x19.song.v1.GetStudyResponse\"\x03\x90\x02\x01\x12M\n\x0bListStudies\x12\x1b.song.v1.ListStudiesRequest\x1a\x1c.song.v1.ListStudiesResponse\"\x03\x90\x02\x01\x12H\n\x0bUpdateStudy\x12\x1b.song.v1.UpdateStudyRequest\x1a\x1c.song.v1.UpdateStudyResponse\x12R\n\x0cGetStudyTree\x12\x1c.song.v1.GetStudyTreeRequest\x1a\x1d.song.v1.GetStudyTreeResponse\"\x03\x90\x02\x01\x30\x01\x42l\n\x15org.songscore.song.v1B\x11StudyServiceProtoP\x01Z>github.com/song-score/song-score/clients/go/gen/song/v1;songv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,18 +39,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STUDYSERVICE'].methods_by_name['GetStudy']._serialized_options = b'\220\002\001'
   _globals['_STUDYSERVICE'].methods_by_name['ListStudies']._loaded_options = None
   _globals['_STUDYSERVICE'].methods_by_name['ListStudies']._serialized_options = b'\220\002\001'
-  _globals['_CREATESTUDYREQUEST']._serialized_start=61
-  _globals['_CREATESTUDYREQUEST']._serialized_end=150
-  _globals['_CREATESTUDYRESPONSE']._serialized_start=152
-  _globals['_CREATESTUDYRESPONSE']._serialized_end=211
-  _globals['_GETSTUDYREQUEST']._serialized_start=213
-  _globals['_GETSTUDYREQUEST']._serialized_end=257
-  _globals['_GETSTUDYRESPONSE']._serialized_start=259
-  _globals['_GETSTUDYRESPONSE']._serialized_end=315
-  _globals['_LISTSTUDIESREQUEST']._serialized_start=317
-  _globals['_LISTSTUDIESREQUEST']._serialized_end=397
-  _globals['_LISTSTUDIESRESPONSE']._serialized_start=399
-  _globals['_LISTSTUDIESRESPONSE']._serialized_end=502
-  _globals['_STUDYSERVICE']._serialized_start=505
-  _globals['_STUDYSERVICE']._serialized_end=742
+  _globals['_STUDYSERVICE'].methods_by_name['GetStudyTree']._loaded_options = None
+  _globals['_STUDYSERVICE'].methods_by_name['GetStudyTree']._serialized_options = b'\220\002\001'
+  _globals['_CREATESTUDYREQUEST']._serialized_start=117
+  _globals['_CREATESTUDYREQUEST']._serialized_end=206
+  _globals['_CREATESTUDYRESPONSE']._serialized_start=208
+  _globals['_CREATESTUDYRESPONSE']._serialized_end=267
+  _globals['_GETSTUDYREQUEST']._serialized_start=269
+  _globals['_GETSTUDYREQUEST']._serialized_end=313
+  _globals['_GETSTUDYRESPONSE']._serialized_start=315
+  _globals['_GETSTUDYRESPONSE']._serialized_end=371
+  _globals['_LISTSTUDIESREQUEST']._serialized_start=373
+  _globals['_LISTSTUDIESREQUEST']._serialized_end=480
+  _globals['_LISTSTUDIESRESPONSE']._serialized_start=482
+  _globals['_LISTSTUDIESRESPONSE']._serialized_end=585
+  _globals['_UPDATESTUDYREQUEST']._serialized_start=587
+  _globals['_UPDATESTUDYREQUEST']._serialized_end=706
+  _globals['_UPDATESTUDYRESPONSE']._serialized_start=708
+  _globals['_UPDATESTUDYRESPONSE']._serialized_end=767
+  _globals['_GETSTUDYTREEREQUEST']._serialized_start=769
+  _globals['_GETSTUDYTREEREQUEST']._serialized_end=874
+  _globals['_GETSTUDYTREERESPONSE']._serialized_start=876
+  _globals['_GETSTUDYTREERESPONSE']._serialized_end=989
+  _globals['_SPECIMENTREE']._serialized_start=991
+  _globals['_SPECIMENTREE']._serialized_end=1095
+  _globals['_STUDYSERVICE']._serialized_start=1098
+  _globals['_STUDYSERVICE']._serialized_end=1493
 # @@protoc_insertion_point(module_scope)

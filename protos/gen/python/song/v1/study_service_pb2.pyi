@@ -5,8 +5,10 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from song.v1 import entity_pb2 as _entity_pb2
 from song.v1 import study_pb2 as _study_pb2
 import builtins as _builtins
 import sys
@@ -127,19 +129,23 @@ class ListStudiesRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    IDS_ONLY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many studies, 1 to 1000. 0 means 100."""
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty means the first page."""
+    ids_only: _builtins.bool
+    """Leaves everything but `study_id` out. Default false."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        ids_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids_only", b"ids_only", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,3 +178,149 @@ class ListStudiesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListStudiesResponse: _TypeAlias = ListStudiesResponse  # noqa: Y015
+
+@_typing.final
+class UpdateStudyRequest(_message.Message):
+    """Request of UpdateStudy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def study(self) -> _study_pb2.Study:
+        """The study with its new values. `study_id` says which. `etag` is required: the one that was read, or `*`
+        to overwrite whatever is there.
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields to change, of `name`, `organization`, `description`, `info_json`, `visibility`. Required, at
+        least one. A named field that is empty in `study` is emptied.
+        """
+
+    def __init__(
+        self,
+        *,
+        study: _study_pb2.Study | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["study", b"study", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["study", b"study", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateStudyRequest: _TypeAlias = UpdateStudyRequest  # noqa: Y015
+
+@_typing.final
+class UpdateStudyResponse(_message.Message):
+    """Response of UpdateStudy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def study(self) -> _study_pb2.Study:
+        """The study as it is now."""
+
+    def __init__(
+        self,
+        *,
+        study: _study_pb2.Study | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["study", b"study"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["study", b"study"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateStudyResponse: _TypeAlias = UpdateStudyResponse  # noqa: Y015
+
+@_typing.final
+class GetStudyTreeRequest(_message.Message):
+    """Request of GetStudyTree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SUBMITTER_DONOR_ID_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """Id of the study. Required."""
+    after_submitter_donor_id: _builtins.str
+    """Begin after this donor. Empty means at the first."""
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        after_submitter_donor_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_submitter_donor_id", b"after_submitter_donor_id", "study_id", b"study_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStudyTreeRequest: _TypeAlias = GetStudyTreeRequest  # noqa: Y015
+
+@_typing.final
+class GetStudyTreeResponse(_message.Message):
+    """Response of GetStudyTree: one donor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONOR_FIELD_NUMBER: _builtins.int
+    SPECIMENS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def donor(self) -> _entity_pb2.Donor:
+        """The donor."""
+
+    @_builtins.property
+    def specimens(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpecimenTree]:
+        """Its specimens, by submitter id. A donor with more than 3 MiB of them comes in several messages in a row,
+        each with other specimens.
+        """
+
+    def __init__(
+        self,
+        *,
+        donor: _entity_pb2.Donor | None = ...,
+        specimens: _abc.Iterable[Global___SpecimenTree] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["donor", b"donor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["donor", b"donor", "specimens", b"specimens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStudyTreeResponse: _TypeAlias = GetStudyTreeResponse  # noqa: Y015
+
+@_typing.final
+class SpecimenTree(_message.Message):
+    """A specimen with its samples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPECIMEN_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def specimen(self) -> _entity_pb2.Specimen:
+        """The specimen."""
+
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[_entity_pb2.Sample]:
+        """Its samples, by submitter id, without their specimen and donor, which stand above."""
+
+    def __init__(
+        self,
+        *,
+        specimen: _entity_pb2.Specimen | None = ...,
+        samples: _abc.Iterable[_entity_pb2.Sample] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["specimen", b"specimen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples", "specimen", b"specimen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpecimenTree: _TypeAlias = SpecimenTree  # noqa: Y015

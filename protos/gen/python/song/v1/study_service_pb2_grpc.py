@@ -53,6 +53,16 @@ class StudyServiceStub(object):
                 request_serializer=song_dot_v1_dot_study__service__pb2.ListStudiesRequest.SerializeToString,
                 response_deserializer=song_dot_v1_dot_study__service__pb2.ListStudiesResponse.FromString,
                 _registered_method=True)
+        self.UpdateStudy = channel.unary_unary(
+                '/song.v1.StudyService/UpdateStudy',
+                request_serializer=song_dot_v1_dot_study__service__pb2.UpdateStudyRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_study__service__pb2.UpdateStudyResponse.FromString,
+                _registered_method=True)
+        self.GetStudyTree = channel.unary_stream(
+                '/song.v1.StudyService/GetStudyTree',
+                request_serializer=song_dot_v1_dot_study__service__pb2.GetStudyTreeRequest.SerializeToString,
+                response_deserializer=song_dot_v1_dot_study__service__pb2.GetStudyTreeResponse.FromString,
+                _registered_method=True)
 
 
 class StudyServiceServicer(object):
@@ -98,6 +108,34 @@ class StudyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateStudy(self, request, context):
+        """Changes the named fields of a study. The id and the creation time stay.
+
+        Errors:
+        NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    a field is out of its bounds, the mask names none or an unknown
+        one, or `study.etag` is missing.
+        ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
+        PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStudyTree(self, request, context):
+        """Streams every donor of a study with its specimens and their samples, one donor a message, by
+        submitter id. What is submitted meanwhile may or may not be there. A stream that broke goes on after
+        the last donor received: give its `submitter_donor_id`.
+
+        Errors:
+        NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+        PERMISSION_DENIED SCOPE_MISSING         needs READ on the study.
+        RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StudyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -115,6 +153,16 @@ def add_StudyServiceServicer_to_server(servicer, server):
                     servicer.ListStudies,
                     request_deserializer=song_dot_v1_dot_study__service__pb2.ListStudiesRequest.FromString,
                     response_serializer=song_dot_v1_dot_study__service__pb2.ListStudiesResponse.SerializeToString,
+            ),
+            'UpdateStudy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateStudy,
+                    request_deserializer=song_dot_v1_dot_study__service__pb2.UpdateStudyRequest.FromString,
+                    response_serializer=song_dot_v1_dot_study__service__pb2.UpdateStudyResponse.SerializeToString,
+            ),
+            'GetStudyTree': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetStudyTree,
+                    request_deserializer=song_dot_v1_dot_study__service__pb2.GetStudyTreeRequest.FromString,
+                    response_serializer=song_dot_v1_dot_study__service__pb2.GetStudyTreeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -202,6 +250,60 @@ class StudyService(object):
             '/song.v1.StudyService/ListStudies',
             song_dot_v1_dot_study__service__pb2.ListStudiesRequest.SerializeToString,
             song_dot_v1_dot_study__service__pb2.ListStudiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateStudy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/song.v1.StudyService/UpdateStudy',
+            song_dot_v1_dot_study__service__pb2.UpdateStudyRequest.SerializeToString,
+            song_dot_v1_dot_study__service__pb2.UpdateStudyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStudyTree(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/song.v1.StudyService/GetStudyTree',
+            song_dot_v1_dot_study__service__pb2.GetStudyTreeRequest.SerializeToString,
+            song_dot_v1_dot_study__service__pb2.GetStudyTreeResponse.FromString,
             options,
             channel_credentials,
             insecure,

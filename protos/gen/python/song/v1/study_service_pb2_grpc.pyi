@@ -44,6 +44,26 @@ class StudyServiceStub:
     Errors:
       INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
     """
+    UpdateStudy: _grpc.UnaryUnaryMultiCallable[_study_service_pb2.UpdateStudyRequest, _study_service_pb2.UpdateStudyResponse]
+    """Changes the named fields of a study. The id and the creation time stay.
+
+    Errors:
+      NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    a field is out of its bounds, the mask names none or an unknown
+                                              one, or `study.etag` is missing.
+      ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
+      PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+    """
+    GetStudyTree: _grpc.UnaryStreamMultiCallable[_study_service_pb2.GetStudyTreeRequest, _study_service_pb2.GetStudyTreeResponse]
+    """Streams every donor of a study with its specimens and their samples, one donor a message, by
+    submitter id. What is submitted meanwhile may or may not be there. A stream that broke goes on after
+    the last donor received: give its `submitter_donor_id`.
+
+    Errors:
+      NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+      PERMISSION_DENIED SCOPE_MISSING         needs READ on the study.
+      RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
+    """
 
 class StudyServiceServicer(metaclass=_abc_1.ABCMeta):
     """Studies: the first thing to create, and what scopes are granted on.
@@ -92,6 +112,38 @@ class StudyServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateStudy(
+        self,
+        request: _study_service_pb2.UpdateStudyRequest,
+        context: _grpc.ServicerContext,
+    ) -> _study_service_pb2.UpdateStudyResponse:
+        """Changes the named fields of a study. The id and the creation time stay.
+
+        Errors:
+          NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    a field is out of its bounds, the mask names none or an unknown
+                                                  one, or `study.etag` is missing.
+          ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
+          PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStudyTree(
+        self,
+        request: _study_service_pb2.GetStudyTreeRequest,
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_study_service_pb2.GetStudyTreeResponse]:
+        """Streams every donor of a study with its specimens and their samples, one donor a message, by
+        submitter id. What is submitted meanwhile may or may not be there. A stream that broke goes on after
+        the last donor received: give its `submitter_donor_id`.
+
+        Errors:
+          NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+          PERMISSION_DENIED SCOPE_MISSING         needs READ on the study.
+          RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
         """
 
 def add_StudyServiceServicer_to_server(servicer: StudyServiceServicer, server: _grpc.Server) -> None: ...

@@ -1,0 +1,94 @@
+"""Changes of analyses: the row, the history and the event, always together."""
+
+import json
+from dataclasses import replace
+
+from sqlalchemy import Connection, func, insert, update
+
+from song_grpc.database import outbox
+from song_grpc.database.tables import analyses, history
+from song_grpc.database.times import to_microseconds
+from song_grpc.domain.analysis import Analysis, AnalysisState, StateChange
+from song_grpc.domain.history import ACTION_OF_STATE, Cause, HistoryAction, HistoryEntry, cut_subjects
+from song_grpc.domain.states import ACTION_OF, EventAction
+
+_COLUMNS = analyses.c
+
+
+def record_submission(connection: Connection, analysis: Analysis, cause: Cause) -> None:
+    """Store history and event of a new analysis, whose row is there already."""
+    _add_entry(connection, analysis, HistoryEntry(1, HistoryAction.SUBMIT, cause, analysis.state))
+    outbox.add(connection, EventAction.CREATE, analysis)
+
+
+def record_update(
+    connection: Connection, analysis: Analysis, action: HistoryAction, cause: Cause, subjects: list[str]
+) -> Analysis:
+    """Store that an analysis, locked by this transaction, was changed in anything but its state.
+
+    `analysis` has the changes, which the caller has stored, and still the revision from before; returned is the
+    analysis with its new revision and time.
+    """
+    changed = replace(analysis, revision=analysis.revision + 1, update_time=cause.time)
+    connection.execute(
+        update(analyses)
+        .where(_COLUMNS.analysis_id == analysis.analysis_id)
+        .values(
+            revision=changed.revision,
+            update_time=to_microseconds(cause.time),
+            wire_bytes=changed.wire_bytes,
+            type_name=changed.type_name,
+            type_version=changed.type_version,
+            data_json=changed.data_json,
+        )
+    )
+    _add_entry(connection, changed, HistoryEntry(changed.revision, action, cause, changed.state, subjects))
+    outbox.add(connection, EventAction.UPDATE, changed)
+    return changed
+
+
+def record_state(connection: Connection, analysis: Analysis, state: AnalysisState, cause: Cause) -> Analysis:
+    """Give an analysis, locked by this transaction, another state; `analysis` is as before, returned is it after."""
+    change = StateChange(analysis.state, state, cause.time, cause.actor, cause.reason)
+    changed = replace(
+        analysis,
+        state=state,
+        update_time=cause.time,
+        state_changes=[*analysis.state_changes, change],
+        revision=analysis.revision + 1,
+    )
+    time = to_microseconds(cause.time)
+    published = state is AnalysisState.PUBLISHED
+    connection.execute(
+        update(analyses)
+        .where(_COLUMNS.analysis_id == analysis.analysis_id)
+        .values(
+            state=state.value,
+            update_time=time,
+            revision=changed.revision,
+            wire_bytes=changed.wire_bytes,
+            publishing_until=None,
+            publish_time=time if published else _COLUMNS.publish_time,
+            first_publish_time=func.coalesce(_COLUMNS.first_publish_time, time)
+            if published
+            else _COLUMNS.first_publish_time,
+        )
+    )
+    _add_entry(connection, changed, HistoryEntry(changed.revision, ACTION_OF_STATE[state], cause, state))
+    outbox.add(connection, ACTION_OF[state], changed)
+    return changed
+
+
+def _add_entry(connection: Connection, analysis: Analysis, entry: HistoryEntry) -> None:
+    connection.execute(
+        insert(history).values(
+            analysis_id=analysis.analysis_id,
+            revision=entry.revision,
+            action=entry.action.value,
+            state=entry.state.value,
+            time=to_microseconds(entry.cause.time),
+            actor=entry.cause.actor,
+            reason=entry.cause.reason,
+            subjects_json=json.dumps(cut_subjects(entry.subjects)),
+        )
+    )
