@@ -17,6 +17,7 @@ from song_score_client.errors import ServiceError, from_rpc_error
 KEEPALIVE_SECONDS = 30
 MAX_RECEIVE_BYTES = 17 * 1024 * 1024
 DEADLINE_SECONDS = 30.0
+STREAM_DEADLINE_SECONDS = 24 * 3600.0
 PING_DEADLINE_SECONDS = 5.0
 _SERVING = 1
 _RECONNECT_MILLISECONDS = (100, 5000)
@@ -137,12 +138,53 @@ class Connection:
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised, self.service, self.address)
             failures += 1
-            delay = self.retry.delay_seconds(failures, error)
-            if delay is None:
-                raise error
-            if self.on_retry is not None:
-                self.on_retry(error, failures, delay)
-            time.sleep(delay)
+            self.wait_to_repeat(error, failures)
+
+    def wait_to_repeat(self, error: ServiceError, failures: int) -> None:
+        """Wait before the next try after so many failures in a row; raise the error where another is no use."""
+        delay = self.retry.delay_seconds(failures, error)
+        if delay is None:
+            raise error
+        if self.on_retry is not None:
+            self.on_retry(error, failures, delay)
+        time.sleep(delay)
+
+    def stream(
+        self,
+        method: grpc.UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        advance: Callable[[Response], None] | None = None,
+        *,
+        is_done: Callable[[], bool] = lambda: False,
+        deadline_seconds: float | None = STREAM_DEADLINE_SECONDS,
+    ) -> Iterator[Response]:
+        """Yield what a method streams. Raises ServiceError.
+
+        `advance` is told of each response before it is yielded, and changes the request to begin after it: the
+        stream then goes on by itself where it broke for a passing cause, unless `is_done` says that nothing is left.
+        Without it, only what failed before the first response is repeated. The deadline is that of each try.
+        """
+        failures, has_begun = 0, False
+        while True:
+            call = method(request, timeout=deadline_seconds, metadata=self.metadata)
+            try:
+                for response in call:
+                    failures, has_begun = 0, True
+                    if advance is not None:
+                        advance(response)
+                    yield response
+            except grpc.RpcError as raised:
+                error = from_rpc_error(raised, self.service, self.address)
+                if is_done():
+                    return
+                if has_begun and advance is None:
+                    raise error from None
+                failures += 1
+                self.wait_to_repeat(error, failures)
+            else:
+                return
+            finally:
+                call.cancel()
 
     def pages(
         self, method: grpc.UnaryUnaryMultiCallable[PageRequestType, PageType], request: PageRequestType

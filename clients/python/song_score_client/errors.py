@@ -50,6 +50,7 @@ import grpc
 
 if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
+    from song.v1.item_error_pb2 import ItemError
 
 Violation = tuple[str, str]
 """(field or JSON Pointer, what is wrong)"""
@@ -498,6 +499,29 @@ def from_rpc_error(error: grpc.RpcError, service: str, address: str) -> ServiceE
     if status is None:
         return _from_transport(error.code(), error.details() or "", service, address)
     return _from_status(error.code(), status, service)
+
+
+def from_item_error(error: ItemError) -> ServiceError:
+    """Turn the error of one item of Song's streams into the error that a single call would have raised."""
+    from song.v1.error_reason_pb2 import ErrorReason  # noqa: PLC0415 - Score's users need none of Song's stubs
+
+    reason = (
+        ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_") if error.reason in ErrorReason.values() else ""
+    )
+    code = next((code for code in grpc.StatusCode if code.value[0] == error.code), grpc.StatusCode.UNKNOWN)
+    kind = ServiceError.reasons.get(reason) or _PARENTS.get(code, ServiceError)
+    metadata = dict(error.metadata)
+    if error.violation_total:
+        metadata.setdefault("violation_count", str(error.violation_total))
+    return kind(
+        error.message,
+        service="song",
+        code=code,
+        reason=reason,
+        metadata=metadata,
+        violations=[(violation.pointer, violation.message) for violation in error.violations],
+        retry_after_seconds=1.0 if error.retryable else None,
+    )
 
 
 def _status_of(call: grpc.Call) -> Status | None:
