@@ -32,6 +32,8 @@ MAX_TYPE_NAME_CHARS = 225
 MAX_SCHEMA_BYTES = MEBIBYTE
 MAX_TYPE_VERSION = 2**31 - 1  # an int32 of the contract
 MAX_FILE_TYPES = 100
+MAX_PATTERN_DEPTH = 32  # groups and sets in each other; parsers of patterns call themselves
+MAX_PATTERN_REPETITIONS = 2**31 - 1  # Java's
 MAX_LISTED_TYPE_NAMES = 100
 MAX_LISTED_TYPE_VERSIONS = 100
 

@@ -7,10 +7,12 @@ from typing import Any
 from song_grpc.domain import schema_tree
 from song_grpc.domain.base_schema import PUBLIC_DEFINITIONS
 from song_grpc.domain.errors import MalformedSchemaError
-from song_grpc.domain.patterns import PatternError, compile_pattern
+from song_grpc.domain.java_source import PatternError
+from song_grpc.domain.patterns import compile_pattern
 from song_grpc.domain.schema_tree import Path, pointer
 
 Anchors = Mapping[str, Sequence[dict[str, Any]]]
+_SHOWN_PATTERN_CHARS = 200
 _MAX_PLAIN_EXPONENT = 18  # beyond, a number in a schema stays decimal
 
 
@@ -98,9 +100,10 @@ def _check_patterns(path: Path, part: dict[str, Any]) -> None:
         try:
             compile_pattern(pattern)
         except PatternError as error:
-            offset = "" if error.offset is None else f" at character {error.offset}"
+            offset = "" if error.offset is None else f", at character {error.offset}"
+            shown = pattern if len(pattern) <= _SHOWN_PATTERN_CHARS else pattern[: _SHOWN_PATTERN_CHARS - 1] + "…"
             raise MalformedSchemaError(
-                pointer(where), f"the pattern can't be used{offset}: {error} (Python's syntax is understood)"
+                pointer(where), f"the pattern {shown} can't be used as Java would{offset}: {error}"
             ) from None
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from song_grpc.domain import base_schema, schema_tree
 from song_grpc.domain.analysis_type import EntityModel
+from song_grpc.domain.java_source import PatternError
 from song_grpc.domain.limits import MAX_PATTERN_SECONDS
-from song_grpc.domain.patterns import PatternError, compile_pattern
+from song_grpc.domain.patterns import compile_pattern
 from song_grpc.domain.schema_tree import Path, pointer
 from song_grpc.domain.violations import Violation
 

@@ -189,9 +189,8 @@ def test_schemas_that_break_the_rules_are_violations(world: World, schema: dict[
     [
         ({"x": {"type": "strin"}}, "/properties/x/type"),
         ({"x": {"pattern": "[a"}}, "/properties/x/pattern"),
-        ({"x": {"pattern": "^abc/(?i)(canada)/"}}, "/properties/x/pattern"),
-        ({"x": {"pattern": r"\p{L}"}}, "/properties/x/pattern"),
-        ({"x": {"pattern": "[a&&[b]]"}}, "/properties/x/pattern"),
+        ({"x": {"pattern": r"\p{InGreek}"}}, "/properties/x/pattern"),
+        ({"x": {"pattern": "[a&&]"}}, "/properties/x/pattern"),
         ({"x": {"pattern": "a{99999999999}"}}, "/properties/x/pattern"),
         ({"x": {"patternProperties": {"/(": {}}}}, "/properties/x/patternProperties/~1("),
         ({"x": {"$ref": "#/definitions/nowhere"}}, "/properties/x/$ref"),
