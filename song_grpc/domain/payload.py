@@ -70,27 +70,30 @@ class Submission:
     data_json: str
 
 
-def read(text: str) -> json_text.JsonObject:
-    """Parse a payload. Raises PayloadParsingError, ParameterError."""
+def read(text: str, field: str = "payload_json", name: str = "the payload") -> json_text.JsonObject:
+    """Parse the JSON object in a field of a request; `name` is what messages call it.
+
+    Raises PayloadParsingError, ParameterError.
+    """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_PAYLOAD_BYTES:
-        raise ParameterError("payload_json", f"has more than {MAX_PAYLOAD_BYTES} bytes")
-    return json_text.read_object(text, "the payload")
+        raise ParameterError(field, f"has more than {MAX_PAYLOAD_BYTES} bytes")
+    return json_text.read_object(text, name)
 
 
-def wanted_type(document: json_text.JsonObject) -> WantedType:
-    """Return the type the payload names. Raises ParameterError."""
+def wanted_type(document: json_text.JsonObject, field: str = "payload_json") -> WantedType:
+    """Return the type the object in a field names. Raises ParameterError."""
     stated = document.get("analysisType")
     if not isinstance(stated, dict):
-        raise ParameterError("payload_json", "'analysisType' is missing or no object")
+        raise ParameterError(field, "'analysisType' is missing or no object")
     name, version = stated.get("name"), stated.get("version")
     if not isinstance(name, str) or not name:
-        raise ParameterError("payload_json", "'analysisType' needs a 'name'")
+        raise ParameterError(field, "'analysisType' needs a 'name'")
     if version is None:
         return WantedType(name, None)
     if not _is_integer(version):
-        raise ParameterError("payload_json", "the 'version' of 'analysisType' is no integer")
+        raise ParameterError(field, "the 'version' of 'analysisType' is no integer")
     if version <= 0:
-        raise ParameterError("payload_json", "the 'version' of 'analysisType' counts from 1")
+        raise ParameterError(field, "the 'version' of 'analysisType' counts from 1")
     # Beyond the contract's numbers one is like another, and none is the version of a type.
     return WantedType(name, int(min(version, MAX_TYPE_VERSION + 1)))
 

@@ -4,25 +4,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from song_grpc.database import analyses, analysis_types, changes, entities, files, locks, requests, studies
+from song_grpc.database import analyses, changes, entities, files, locks, requests, studies
 from song_grpc.database.engine import Connection, Database
 from song_grpc.domain import access, duplicates, ids, limits, matching, payload, violations
 from song_grpc.domain.access import Action, Facts, Principal
 from song_grpc.domain.analysis import Analysis, AnalysisState, File
-from song_grpc.domain.analysis_type import TYPE_NAME, AnalysisType, not_found
+from song_grpc.domain.analysis_type import AnalysisType
 from song_grpc.domain.errors import (
     ParameterError,
     StudyIdMismatchError,
     StudyNotFoundError,
-    TypeVersionNotLatestError,
 )
 from song_grpc.domain.history import Cause
 from song_grpc.domain.json_text import JsonObject
 from song_grpc.domain.matching import Matched
-from song_grpc.domain.payload import Submission, WantedType
+from song_grpc.domain.payload import Submission
 from song_grpc.domain.requests import request_key
 from song_grpc.domain.violations import Violations
 from song_grpc.domain.work import Work
+from song_grpc.use_cases import wanted_types
 from song_grpc.use_cases.environment import Environment
 
 
@@ -95,7 +95,7 @@ def _check(environment: Environment, submitted: Submitted) -> _Checked:
     """Do what needs no lock: the study exists, the payload parses, its type resolves, once, and its schema holds."""
     _check_study(environment.database, submitted.study_id)
     document = payload.read(submitted.payload_json)
-    analysis_type = _resolve_type(environment, payload.wanted_type(document))
+    analysis_type = wanted_types.resolve(environment, payload.wanted_type(document))
     return _Checked(document, analysis_type, payload.violations(document, analysis_type, Work(submitted.is_wanted)))
 
 
@@ -114,24 +114,6 @@ def _check_study(database: Database, study_id: str) -> None:
     with database.read() as connection:
         if not studies.exists(connection, study_id):
             raise StudyNotFoundError(study_id)
-
-
-def _resolve_type(environment: Environment, wanted: WantedType) -> AnalysisType:
-    if TYPE_NAME.fullmatch(wanted.name) is None:
-        raise not_found(wanted.name)
-    with environment.database.read() as connection:
-        latest = analysis_types.latest_version(connection, wanted.name)
-        if latest is None:
-            raise not_found(wanted.name)
-        version = wanted.version or latest
-        if version > latest:
-            raise not_found(wanted.name, version, latest)
-        if environment.enforce_latest and version != latest:
-            raise TypeVersionNotLatestError(wanted.name, version, latest)
-        found = analysis_types.find(connection, wanted.name, version)
-    if found is None:
-        raise not_found(wanted.name, version, latest)
-    return found
 
 
 def _read_submission(study_id: str, checked: _Checked) -> Submission:
