@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -14,6 +19,8 @@ from sqlalchemy.exc import ArgumentError
 class ServiceSettings(BaseSettings):
     """What every service of ours can be told."""
 
+    # What was told may hold secrets, which an error's text would repeat.
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
     config_variable: ClassVar[str] = ""
     """The environment variable that names the TOML file."""
     database_file: ClassVar[str] = ""
@@ -22,7 +29,7 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     allow_insecure: bool = Field(
-        False, description="listen beyond loopback although there is no TLS and no authentication"
+        False, description="listen, and ask the identity provider, beyond loopback although nothing is encrypted"
     )
     data_dir: Path = Field(Path("song-score-data"), description="folder of the embedded database and objects")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir")

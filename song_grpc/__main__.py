@@ -9,7 +9,6 @@ from song.v1.analysis_type_service_pb2_grpc import add_AnalysisTypeServiceServic
 from song.v1.file_service_pb2_grpc import add_FileServiceServicer_to_server
 from song.v1.study_service_pb2_grpc import add_StudyServiceServicer_to_server
 
-from runtime_grpc.authentication import Authenticator
 from runtime_grpc.command_line import run_service
 from runtime_grpc.server import RunningServer, ServerOptions, Service
 from song_grpc.database.engine import MIGRATIONS, Database
@@ -36,7 +35,8 @@ class Song:
         self._score = ScoreGateway(settings.score_address, token)
         environment = Environment(database, self._score, settings.enforce_latest, lambda: datetime.now(UTC))
         analysis_types.register_builtin(environment)
-        callers = Callers(Authenticator(token))
+        self._authenticator = settings.authenticator()
+        callers = Callers(self._authenticator, settings.policy)
         services = [
             Service("song.v1.StudyService", add_StudyServiceServicer_to_server, StudyServicer(environment, callers)),
             Service(
@@ -63,6 +63,7 @@ class Song:
         """Drain, stop and let go of everything."""
         self._server.stop()
         self._score.close()
+        self._authenticator.close()
         self._database.close()
 
 

@@ -19,7 +19,7 @@ SongError
 ├── ResumeTokenExpiredError · EventBrokerMissingError                                                   events
 ├── ObjectsMissingError · ObjectSizesMismatchError · ObjectChecksumsMismatchError           Score's other bytes
 ├── ScoreUnreachableError · ScoreTimedOutError · ScoreAnswerUnusableError                               Score
-├── ScopeMissingError                                                                             not allowed
+├── ScopeMissingError · TokenMissingError                                                         not allowed
 ├── AnalysisBusyError · ValidationUnfinishedError · ScoreBusyError                                retry
 └── FilesLostError                                                                           database damaged
 """
@@ -208,6 +208,13 @@ class ScopeMissingError(SongError):
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"this needs the scope '{scope}'", scope=scope)
+
+
+class TokenMissingError(SongError):
+    """The caller has not said who it is, and what it asks for is not for anyone."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"this needs a token with the scope '{scope}', and the call brings none", scope=scope)
 
 
 class AnalysisBusyError(SongError):

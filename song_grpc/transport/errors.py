@@ -2,7 +2,12 @@
 
 from grpc import StatusCode
 
-from runtime_grpc.authentication import TokenInvalidError
+from runtime_grpc.authentication import (
+    IdentityProviderAnswerError,
+    IdentityProviderUnreachableError,
+    TokenExpiredError,
+    TokenInvalidError,
+)
 from runtime_grpc.database import DatabaseUnavailableError
 from runtime_grpc.errors import Entry, ErrorTable
 from runtime_grpc.server import DrainingError, TooManyStreamsError
@@ -67,7 +72,11 @@ ERRORS = ErrorTable(
         errors.AnalysisBusyError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
         errors.ValidationUnfinishedError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
         errors.ScoreBusyError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
+        errors.TokenMissingError: Entry(StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
         TokenInvalidError: Entry(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"),
+        TokenExpiredError: Entry(StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED"),
+        IdentityProviderUnreachableError: Entry(StatusCode.UNAVAILABLE, "GATEWAY_IS_DOWN", _RETRY_SECONDS),
+        IdentityProviderAnswerError: Entry(StatusCode.UNAVAILABLE, "BAD_REPLY_FROM_GATEWAY"),
         DatabaseUnavailableError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
         DrainingError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
         TooManyStreamsError: Entry(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", _RETRY_SECONDS),

@@ -1,4 +1,4 @@
-"""Every method asks who may: seen with principals of few scopes, which authentication will bring."""
+"""Every method asks who may: seen with tokens of few scopes."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,36 +12,24 @@ from song.v1 import file_service_pb2 as files
 from song.v1 import study_pb2
 from song.v1 import study_service_pb2 as studies
 
-from song_grpc import __main__ as composition
-from song_grpc.domain.access import Principal
-from tests.song_grpc.world import World, payload, refusal, running
+from tests.servers.identity import token, write_public_key
+from tests.song_grpc.world import SERVICE_TOKEN, World, payload, refusal, running
 
 NOBODY: Sequence[str] = ()
 READER, WRITER, SYSTEM = ("PROGRAMDATA-{}.READ",), ("PROGRAMDATA-{}.WRITE",), ("song.WRITE",)
 
 
-class ScopesOfTheCall:
-    """Takes a call's scopes from its metadata; a call that names none is development's."""
-
-    def __init__(self, _authenticator: object) -> None:
-        pass
-
-    def principal_of(self, context: grpc.ServicerContext) -> Principal:
-        metadata = {key: str(value) for key, value in context.invocation_metadata()}
-        if "scopes" not in metadata:
-            return Principal("development", is_development=True)
-        return Principal("someone", frozenset(metadata["scopes"].split()))
-
-
-@pytest.fixture
-def guarded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(composition, "Callers", ScopesOfTheCall)
-    with running(folder) as world:
-        yield world
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A Song that wants JWTs, called as the sister service where a call brings none."""
+    folder = tmp_path_factory.mktemp("song")
+    with running(folder, auth="on", jwt_public_key_file=write_public_key(folder)) as world:
+        yield world.calling_with(SERVICE_TOKEN)
 
 
 def metadata(scopes: Sequence[str], study_id: str) -> tuple[tuple[str, str], ...]:
-    return (("scopes", " ".join(scope.format(study_id) for scope in scopes)),)
+    scoped = token(*(scope.format(study_id) for scope in scopes))
+    return (("authorization", f"Bearer {scoped}"),)
 
 
 def writes(world: World, study_id: str, analysis_id: str) -> list[tuple[Any, Any]]:

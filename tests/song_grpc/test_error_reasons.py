@@ -3,8 +3,10 @@
 import inspect
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -12,13 +14,12 @@ from song.v1 import analysis_pb2, error_reason_pb2, study_pb2, study_service_pb2
 from sqlalchemy import delete, update
 
 from runtime_grpc import database as runtime_database
-from song_grpc import __main__ as composition
 from song_grpc.database import tables
 from song_grpc.domain import errors
-from song_grpc.domain.access import Principal
 from song_grpc.gateways import score as score_gateway
 from song_grpc.transport.errors import ERRORS
-from tests.song_grpc.world import World, file, payload, refusal, running, sample
+from tests.servers.identity import identity_server, token, write_public_key
+from tests.song_grpc.world import SERVICE_TOKEN, World, file, payload, refusal, running, sample
 
 ANY = "*"
 SCHEMA = {"type": "object", "properties": {}}
@@ -239,10 +240,43 @@ def token_invalid(world: World, study_id: str) -> Provoked:
     return lambda: world.studies.GetStudy(request, metadata=(("authorization", "Bearer wrong"),)), {}
 
 
+GUARDED = {"SCOPE_MISSING", "TOKEN_MISSING", "TOKEN_EXPIRED", "BAD_REPLY_FROM_GATEWAY"}
+"""Provoked on a Song with authentication."""
+
+
+@contextmanager
+def guarded(folder: Path) -> Iterator[World]:
+    """Run a Song that takes JWTs, and API keys of a provider which says 500 to who is not its client."""
+    with (
+        identity_server() as provider,
+        running(
+            folder, auth="on", jwt_public_key_file=write_public_key(folder), api_key_url=provider.api_key_url
+        ) as world,
+    ):
+        yield world
+
+
 @scene(grpc.StatusCode.PERMISSION_DENIED)
 def scope_missing(world: World, study_id: str) -> Provoked:
-    call = lambda: world.submit(study_id, payload(study_id), request_id="no rights")  # noqa: E731 - as the other scenes
-    return call, {"scope": f"PROGRAMDATA-{study_id}.WRITE"}
+    caller = world.calling_with(token("PROGRAMDATA-other.WRITE"))
+    return lambda: caller.submit(study_id, payload(study_id)), {"scope": f"PROGRAMDATA-{study_id}.WRITE"}
+
+
+@scene(grpc.StatusCode.UNAUTHENTICATED)
+def token_missing(world: World, study_id: str) -> Provoked:
+    return lambda: world.submit(study_id, payload(study_id)), {"scope": f"PROGRAMDATA-{study_id}.WRITE"}
+
+
+@scene(grpc.StatusCode.UNAUTHENTICATED)
+def token_expired(world: World, study_id: str) -> Provoked:
+    caller = world.calling_with(token(f"PROGRAMDATA-{study_id}.WRITE", lasts_seconds=-60))
+    return lambda: caller.submit(study_id, payload(study_id)), {}
+
+
+@scene(grpc.StatusCode.UNAVAILABLE)
+def bad_reply_from_gateway(world: World, study_id: str) -> Provoked:
+    caller = world.calling_with(str(uuid4()))
+    return lambda: caller.submit(study_id, payload(study_id)), {}
 
 
 @scene(grpc.StatusCode.UNAVAILABLE)
@@ -262,16 +296,6 @@ def unknown_error(world: World, study_id: str) -> Provoked:
     return lambda: world.get(study_id, analysis_id), {"error_id": ANY}
 
 
-class NoRights:
-    """Authentication, once it is there, tells scopes; this one tells none for SubmitAnalysis of one request."""
-
-    def __init__(self, _authenticator: object) -> None:
-        pass
-
-    def principal_of(self, _context: object) -> Principal:
-        return Principal("nobody")
-
-
 @pytest.mark.parametrize("reason", sorted(SCENES))
 def test_each_reason_comes_with_its_code_and_metadata(
     reason: str, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -279,15 +303,8 @@ def test_each_reason_comes_with_its_code_and_metadata(
     monkeypatch.setattr(score_gateway, "SCORE_DEADLINE_SECONDS", 0.3)
     monkeypatch.setattr(runtime_database, "SQLITE_BUSY_TIMEOUT_SECONDS", 0)
     code, provoke = SCENES[reason]
-    with running(folder) as world:
-        study_id = world.new_study()
-        if reason == "SCOPE_MISSING":
-            world.close()
-            world.song.stop()
-            monkeypatch.setattr(composition, "Callers", NoRights)
-            with running(folder) as closed:
-                _check(refusal(provoke(closed, study_id)[0]), reason, code, provoke(closed, study_id)[1])
-            return
+    with guarded(folder) if reason in GUARDED else running(folder) as world:
+        study_id = world.calling_with(SERVICE_TOKEN).new_study()
         call, metadata = provoke(world, study_id)
         _check(refusal(call), reason, code, metadata)
 

@@ -122,21 +122,48 @@ def serve_score(score: FakeScore) -> Iterator[str]:
         server.stop(None).wait()
 
 
+class _Bearer(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):
+    """Sends a token with every call that brings none of its own."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = ("authorization", f"Bearer {token}")
+
+    def _call(self, proceed: Any, details: Any, request: Any) -> Any:  # noqa: ANN401 - grpc's
+        told = list(details.metadata or ())
+        if all(key != "authorization" for key, _ in told):
+            told.append(self._metadata)
+        return proceed(details._replace(metadata=told), request)
+
+    intercept_unary_unary: Any = _call
+    intercept_unary_stream: Any = _call
+    intercept_stream_stream: Any = _call
+
+
 class World:
     """A running Song and everything to talk to it with."""
 
-    def __init__(self, song: Song, url: str, score: FakeScore) -> None:
+    def __init__(self, song: Song, url: str, score: FakeScore, token: str = "") -> None:
         self.song, self.url, self.score = song, url, score
-        self.channel = grpc.insecure_channel(
+        plain = grpc.insecure_channel(
             song.address, [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         )
+        self.channel = grpc.intercept_channel(plain, _Bearer(token)) if token else plain
+        self._callers: list[World] = []
         self.studies = study_service_pb2_grpc.StudyServiceStub(self.channel)
         self.types = analysis_type_service_pb2_grpc.AnalysisTypeServiceStub(self.channel)
         self.analyses = analysis_service_pb2_grpc.AnalysisServiceStub(self.channel)
         self.files = file_service_pb2_grpc.FileServiceStub(self.channel)
         self.database = Database(url)
 
+    def calling_with(self, token: str) -> "World":
+        """Return the same Song, called with a bearer token; closed with this."""
+        caller = World(self.song, self.url, self.score, token)
+        self._callers.append(caller)
+        return caller
+
     def close(self) -> None:
+        for caller in self._callers:
+            caller.close()
         self.database.close()
         self.channel.close()
 
