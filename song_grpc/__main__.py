@@ -33,7 +33,8 @@ class Song:
         self._database = database
         token = settings.service_token.get_secret_value()
         self._score = ScoreGateway(settings.score_address, token)
-        environment = Environment(database, self._score, settings.enforce_latest, lambda: datetime.now(UTC))
+        draining = threading.Event()
+        environment = Environment(database, self._score, settings.enforce_latest, lambda: datetime.now(UTC), draining)
         analysis_types.register_builtin(environment)
         self._authenticator = settings.authenticator()
         callers = Callers(self._authenticator, settings.policy)
@@ -52,7 +53,7 @@ class Song:
             Service("song.v1.FileService", add_FileServiceServicer_to_server, FileServicer(environment, callers)),
         ]
         options = ServerOptions(settings.address, limits.MAX_MESSAGE_BYTES, drain_seconds=settings.drain_seconds)
-        self._server = RunningServer(options, services, ERRORS, threading.Event(), database.ping)
+        self._server = RunningServer(options, services, ERRORS, draining, database.ping)
         self.address = self._server.address
 
     def use_score(self, address: str) -> None:

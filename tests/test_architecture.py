@@ -68,6 +68,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("song_grpc/domain/patterns.py", "regex"): "the one module that knows the library for patterns that can be stopped",
     ("song_grpc/domain/work.py", "time"): "a bound on time needs a clock; no verdict but `too much` comes from it",
     ("song_grpc/domain/json_text.py", "simplejson"): "the one module that reads and writes exact JSON numbers",
+    ("song_grpc/transport/item_errors.py", "google.rpc"): "takes a status of the error table apart",
     ("runtime_grpc/identity_provider.py", "httpx"): "HTTP to the identity provider",
     ("runtime_grpc/jwt_tokens.py", "jwt"): "the library that checks JWTs",
     ("runtime_grpc/verification_keys.py", "jwt"): "reads its keys from JWK sets",

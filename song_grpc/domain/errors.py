@@ -24,7 +24,13 @@ SongError
 └── FilesLostError                                                                           database damaged
 """
 
+from __future__ import annotations  # violations know this module
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from song_grpc.domain.violations import Violation
 
 LISTED_IDS = 20
 
@@ -93,7 +99,9 @@ class SchemaViolationError(SongError):
 
     def __init__(self, message: str, violations: Sequence[tuple[str, str]], total: int) -> None:
         super().__init__(message, violation_count=str(total))
-        self.violations = violations
+        self.violations, self.total = violations, total
+        self.found: Sequence[Violation] = ()
+        """All that is known of the violations, in document order."""
 
 
 class MalformedSchemaError(SongError):

@@ -55,9 +55,15 @@ MAX_IRI_CHARS = 2 * KIBIBYTE  # its checker takes half a millisecond a character
 
 # Changes.
 MAX_REASON_CHARS = 1000
+UPDATE_ATTEMPTS = 3  # when the analysis changed while its update was checked
+
+# Exports.
+MAX_EXPORTED_IDS = 10_000
+EXPORT_BATCH_ANALYSES = 100  # read together, if they are not larger than a page
 
 # Violations.
 MAX_VIOLATIONS = 10_000
+MAX_ITEM_VIOLATIONS = 100
 MAX_VIOLATION_MESSAGE_CHARS = 500
 MAX_VIOLATION_POINTER_CHARS = 2_000
 
@@ -66,4 +72,5 @@ SCORE_BATCH_OBJECTS = 500
 SCORE_DEADLINE_SECONDS = 45.0  # for all batches of one publish, which has 60 s in all
 SCORE_WAITERS = 6  # publishes that may wait for Score; other calls keep the rest of the server's threads
 SCORE_SILENCE_SECONDS = 1.0  # of all waiting publishes; then no other one waits for a place among them
+PUBLISHING_SECONDS = 60.0  # that an analysis stays marked as publishing, if its publish does not end before
 PUBLISH_ATTEMPTS = 3  # when the analysis changed while Score was asked

@@ -38,7 +38,9 @@ def refuse(what: str, violations: Violations) -> SchemaViolationError:
     """Return the error for a document; `what` says what breaks what."""
     shown = [(found.pointer, found.message) for found in islice(violations.first, SENT_WITH_ERROR)]
     places = "place" if violations.total == 1 else "places"
-    return SchemaViolationError(f"{what} in {violations.total} {places}", shown, violations.total)
+    error = SchemaViolationError(f"{what} in {violations.total} {places}", shown, violations.total)
+    error.found = violations.first
+    return error
 
 
 def violation(path: Path, keyword: str, message: str, schema_path: Path) -> Violation:

@@ -1,5 +1,6 @@
 """What use cases work with."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,3 +19,5 @@ class Environment:
     """Only the latest version of a type may be submitted to or published."""
     now: Callable[[], datetime]
     """The time, UTC."""
+    draining: threading.Event
+    """Set once the server is to stop: long streams end soon."""
