@@ -238,3 +238,5 @@ def _category(name: str, *, any_case: bool) -> CharacterSet | None:
 
 
 _SCRIPT_NAMES = {f"Is{name}": _property(f"Script={name}") for name in _SCRIPTS}
+PROPERTY_NAMES = (*_NAMED, *_SCRIPT_NAMES, *(f"Is{name}" for name in _BINARY))
+r"""What `\p{…}` may name, beside `Is…` before a general category, `gc=…` and `script=…`."""

@@ -33,7 +33,9 @@ class AnalysisTypeServiceStub:
     `studyId`, `analysisState`, `analysisType`, `analysisTypeId`, `files` and (unless the entity
     model is NONE) `samples`; nor `createdAt`, `updatedAt`, `firstPublishedAt`, `publishedAt`,
     `analysisStateHistory`, which every analysis has when it is read. Local `$ref`s work; remote ones are refused and never fetched.
-    `format` is asserted.
+    `format` is asserted. Patterns have Java's syntax (java.util.regex) and are searched for anywhere in a
+    text; their digits, word characters and spaces are those of ASCII. A pattern that can't be read faithfully
+    is refused, with the offset in it.
 
     Errors:
       INVALID_ARGUMENT ILLEGAL_ANALYSIS_TYPE_NAME  the name is reserved.
@@ -106,7 +108,9 @@ class AnalysisTypeServiceServicer(metaclass=_abc_1.ABCMeta):
         `studyId`, `analysisState`, `analysisType`, `analysisTypeId`, `files` and (unless the entity
         model is NONE) `samples`; nor `createdAt`, `updatedAt`, `firstPublishedAt`, `publishedAt`,
         `analysisStateHistory`, which every analysis has when it is read. Local `$ref`s work; remote ones are refused and never fetched.
-        `format` is asserted.
+        `format` is asserted. Patterns have Java's syntax (java.util.regex) and are searched for anywhere in a
+        text; their digits, word characters and spaces are those of ASCII. A pattern that can't be read faithfully
+        is refused, with the offset in it.
 
         Errors:
           INVALID_ARGUMENT ILLEGAL_ANALYSIS_TYPE_NAME  the name is reserved.
