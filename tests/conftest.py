@@ -6,7 +6,7 @@ import pytest
 
 from tests.servers.seaweedfs import SeaweedFS, weed_command
 
-pytest_plugins = ["tests.servers.postgresql", "tests.servers.score_world"]
+pytest_plugins = ["tests.servers.postgresql", "tests.servers.score_world", "tests.servers.song_command"]
 
 
 @pytest.fixture(scope="session")

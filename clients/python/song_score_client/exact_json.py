@@ -52,6 +52,21 @@ def dump(value: Json, indent: str = "") -> str:
             return json.dumps(value)
 
 
+def dump_line(value: Json) -> str:
+    """Return the value as JSON text on one line."""
+    match value:
+        case Number():
+            return value.text
+        case dict():
+            return "{" + ",".join(f"{_quote(key)}:{dump_line(member)}" for key, member in value.items()) + "}"
+        case list():
+            return "[" + ",".join(map(dump_line, value)) + "]"
+        case str():
+            return _quote(value)
+        case _:
+            return json.dumps(value)
+
+
 def _quote(text: str) -> str:
     quoted = json.dumps(text, ensure_ascii=False)
     # Escaped as a whole where a character could not be written (half of a surrogate pair has no UTF-8) or

@@ -1,13 +1,18 @@
-"""The file `song register-analysis-type` reads: `{"name", "schema", "options"?: {"fileTypes", "entityModel"}}`."""
+"""The file `song register-analysis-type` reads: `{"name", "schema", "options"?}`.
+
+`options` may have `fileTypes`, `entityModel` and `externalValidations`, a list of `{"url", "jsonPath"}`.
+"""
 
 from dataclasses import dataclass
 
-from song.v1.analysis_type_pb2 import AnalysisTypeOptions, EntityModel
+from song.v1.analysis_type_pb2 import AnalysisTypeOptions, EntityModel, ExternalValidation
 
 from song_score_client.errors import LocalFileError
 from song_score_client.exact_json import Json, dump, parse_object
 
 _MODELS = {name.removeprefix("ENTITY_MODEL_"): value for name, value in EntityModel.items() if value}
+
+_OPTIONS = {"fileTypes", "entityModel", "externalValidations"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ def _parse_options(document: Json) -> AnalysisTypeOptions | None:
     if not isinstance(document, dict):
         raise ValueError('"options" must be an object')  # noqa: TRY004 - one kind of error for the whole file
     # Overture's exports write what is not set as null or as an empty list.
-    _allow_only({key: value for key, value in document.items() if value}, {"fileTypes", "entityModel"}, '"options"')
+    _allow_only({key: value for key, value in document.items() if value}, _OPTIONS, '"options"')
     options = AnalysisTypeOptions()
     model, file_types = document.get("entityModel"), document.get("fileTypes")
     if model is not None:
@@ -53,7 +58,23 @@ def _parse_options(document: Json) -> AnalysisTypeOptions | None:
         # Present even with no name in it: an empty list clears what the version before had.
         options.file_types.SetInParent()
         options.file_types.names.extend(_require_text(name) for name in file_types)
+    external = document.get("externalValidations")
+    if external is not None:
+        if not isinstance(external, list):
+            raise ValueError('"externalValidations" must be a list')
+        options.external_validations.SetInParent()
+        options.external_validations.items.extend(_parse_external(one) for one in external)
     return options
+
+
+def _parse_external(document: Json) -> ExternalValidation:
+    if not isinstance(document, dict):
+        raise ValueError('"externalValidations" must hold objects')  # noqa: TRY004 - as above
+    _allow_only(document, {"url", "jsonPath"}, 'an item of "externalValidations"')
+    url, json_path = document.get("url"), document.get("jsonPath")
+    if not isinstance(url, str) or not isinstance(json_path, str):
+        raise ValueError('an item of "externalValidations" needs the strings "url" and "jsonPath"')  # noqa: TRY004 - as above
+    return ExternalValidation(url=url, json_path=json_path)
 
 
 def _require_text(value: Json) -> str:

@@ -3,6 +3,7 @@
 The first line is `<analysisId>`, TAB, TAB; then one line per file: object id, TAB, absolute path, TAB, MD5.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,18 +25,18 @@ class ManifestEntry:
     """32 lower-case hexadecimal digits, as registered."""
 
 
-def match_files(files: Sequence[File], directory: Path) -> list[ManifestEntry]:
+def match_files(files: Sequence[File], directory: Path, *, check_md5: bool = False) -> list[ManifestEntry]:
     """Find each registered file in the directory, with the registered size.
 
-    Raises LocalFileError naming every file that is absent or has another size. MD5s are not compared: the
-    upload does that.
+    Raises LocalFileError naming every file that is absent or has another size; with `check_md5` also those with
+    another MD5, which reads them whole. The upload compares MD5s anyway.
     """
     if not directory.is_dir():
         raise LocalFileError(f"{directory} is not a directory")
     entries, problems = [], []
     for file in files:
         path = (directory / file.file_name).absolute()
-        problem = _problem(file, path)
+        problem = _problem(file, path, check_md5=check_md5)
         if problem:
             problems.append(f"  {file.file_name}: {problem}")
         entries.append(ManifestEntry(file.object_id, path, file.md5))
@@ -66,7 +67,7 @@ def write_manifest(text: str, target: Path) -> None:
         raise LocalFileError(f"can't write {target}: {error.strerror}") from None
 
 
-def _problem(file: File, path: Path) -> str | None:
+def _problem(file: File, path: Path, *, check_md5: bool) -> str | None:
     # The server promises a plain name, yet a path would lead out of the directory.
     if "/" in file.file_name:
         return "is no file name"
@@ -80,4 +81,15 @@ def _problem(file: File, path: Path) -> str | None:
         return "is not a file"
     if size != file.size_bytes:
         return f"has {size} bytes, registered are {file.size_bytes}"
+    return _md5_problem(file, path) if check_md5 else None
+
+
+def _md5_problem(file: File, path: Path) -> str | None:
+    try:
+        with path.open("rb") as stream:
+            md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        return error.strerror or str(error)
+    if md5 != file.md5:
+        return f"has MD5 {md5}, registered is {file.md5}"
     return None

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from song.v1.analysis_pb2 import Analysis
+
     from song_score_client.commands.session import Session
 
 PayloadFile = Annotated[str, typer.Option("-f", "--file", help="The payload, JSON; - is stdin.")]
@@ -18,6 +20,18 @@ AllowDuplicates = Annotated[
     bool,
     typer.Option("-ad", "--allow-duplicates", help="Accept files whose MD5 another analysis of the study has."),
 ]
+
+
+MAX_PAGE_ITEMS = 1000
+_COLUMNS = ["analysis", "state", "type", "files", "submitted"]
+
+
+class Match(StrEnum):
+    """How ids are compared."""
+
+    EXACT = "exact"
+    PREFIX = "prefix"
+    REGEX = "regex"
 
 
 class State(StrEnum):
@@ -81,18 +95,47 @@ def validate(context: typer.Context, file: PayloadFile, allow_duplicates: AllowD
     raise typer.Exit(1 if answer.violation_total else 0)
 
 
-def search(
+def search(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
     context: typer.Context,
-    analysis_id: Annotated[str, typer.Option("-a", "--analysis-id", help="Id of the analysis.")],
+    analysis_id: Annotated[str | None, typer.Option("-a", "--analysis-id", help="Id of the analysis.")] = None,
+    file_id: Annotated[str, typer.Option("-f", "--file-id", help="Object id of a file.")] = "",
+    sample_id: Annotated[str, typer.Option("-sa", "--sample-id", help="Id of a sample.")] = "",
+    specimen_id: Annotated[str, typer.Option("-sp", "--specimen-id", help="Id of a specimen.")] = "",
+    donor_id: Annotated[str, typer.Option("-d", "--donor-id", help="Id of a donor.")] = "",
+    submitter_sample_id: Annotated[str, typer.Option(help="The submitter's id of a sample.")] = "",
+    submitter_specimen_id: Annotated[str, typer.Option(help="The submitter's id of a specimen.")] = "",
+    submitter_donor_id: Annotated[str, typer.Option(help="The submitter's id of a donor.")] = "",
+    match: Annotated[Match, typer.Option(case_sensitive=False, help="How ids are compared.")] = Match.EXACT,
 ) -> None:
-    """Print one analysis."""
+    """Print one analysis by its id, or all that ids of what belongs to them lead to."""
+    from song.v1.analysis_service_pb2 import IdMatch, SearchAnalysesByIdRequest
+
     from song_score_client.commands.analysis_view import view_analysis
     from song_score_client.overture_json import render_analysis
 
     session: Session = context.obj
+    ids = (file_id, sample_id, specimen_id, donor_id, submitter_sample_id, submitter_specimen_id, submitter_donor_id)
+    if (analysis_id is None) == (not any(ids)):
+        raise typer.BadParameter("give --analysis-id, or ids of a file, sample, specimen or donor")
+    study_id = session.configuration.study_id
     with session.open_song() as client:
-        analysis = client.get_analysis(session.configuration.study_id, analysis_id)
-    session.output.show(render_analysis(analysis), lambda: view_analysis(analysis))
+        if analysis_id is not None:
+            analysis = client.get_analysis(study_id, analysis_id)
+            session.output.show(render_analysis(analysis), lambda: view_analysis(analysis))
+            return
+        request = SearchAnalysesByIdRequest(
+            study_id=study_id,
+            match=IdMatch.Value(f"ID_MATCH_{match.name}"),
+            page_size=MAX_PAGE_ITEMS,
+            object_id=file_id,
+            sample_id=sample_id,
+            specimen_id=specimen_id,
+            donor_id=donor_id,
+            submitter_sample_id=submitter_sample_id,
+            submitter_specimen_id=submitter_specimen_id,
+            submitter_donor_id=submitter_donor_id,
+        )
+        session.output.show_each(client.search_analyses_by_id(request), render_analysis, _COLUMNS, _cells)
 
 
 def list_analyses(
@@ -100,26 +143,38 @@ def list_analyses(
     states: Annotated[
         list[State] | None, typer.Option("-s", "--state", case_sensitive=False, help="Repeat it. [PUBLISHED]")
     ] = None,
+    filter_expression: Annotated[
+        str, typer.Option("--filter", help="""For example 'data.experiment.libraryStrategy = "WGS"'.""")
+    ] = "",
+    order_by: Annotated[str, typer.Option("--order-by", help="For example 'update_time desc'.")] = "",
     limit: Annotated[int | None, typer.Option("-l", "--limit", min=1, help="At most so many.")] = None,
 ) -> None:
     """List the PUBLISHED analyses of the study, or those of the states asked for, oldest first."""
     from itertools import islice
 
-    from song_score_client.overture_json import render_analysis, state_name
+    from song_score_client.overture_json import render_analysis
 
     session: Session = context.obj
     expression = " OR ".join(f"state = {state.value}" for state in states or ())
+    if expression and filter_expression:
+        expression = f"({filter_expression}) AND ({expression})"
     with session.open_song() as client:
-        analyses = client.list_analyses(session.configuration.study_id, filter_expression=expression)
-        session.output.show_each(
-            islice(analyses, limit),
-            render_analysis,
-            ["analysis", "state", "type", "files", "submitted"],
-            lambda analysis: (
-                analysis.analysis_id,
-                state_name(analysis.state),
-                f"{analysis.analysis_type.name} {analysis.analysis_type.version}",
-                str(len(analysis.files)),
-                f"{analysis.create_time.ToDatetime():%Y-%m-%d %H:%M} UTC",
-            ),
+        found = client.list_analyses(
+            session.configuration.study_id,
+            filter_expression=expression or filter_expression,
+            order_by=order_by,
+            page_size=min(limit or MAX_PAGE_ITEMS, MAX_PAGE_ITEMS),
         )
+        session.output.show_each(islice(found, limit), render_analysis, _COLUMNS, _cells)
+
+
+def _cells(analysis: Analysis) -> tuple[str, ...]:
+    from song_score_client.overture_json import state_name
+
+    return (
+        analysis.analysis_id,
+        state_name(analysis.state),
+        f"{analysis.analysis_type.name} {analysis.analysis_type.version}",
+        str(len(analysis.files)),
+        f"{analysis.create_time.ToDatetime():%Y-%m-%d %H:%M} UTC",
+    )

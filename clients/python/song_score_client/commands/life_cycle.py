@@ -29,12 +29,15 @@ AnalysisId = Annotated[
     str | None, typer.Option("-a", "--analysis-id", help="Default: the analysisId of the JSON on stdin.")
 ]
 
+Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+
 
 def manifest(
     context: typer.Context,
     input_dir: Annotated[Path, typer.Option("-d", "--input-dir", help="Where the files are.")],
     analysis_id: AnalysisId = None,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Write it here. [stdout]")] = None,
+    check_md5: Annotated[bool, typer.Option("--check-md5", help="Compare the MD5s too; reads every file.")] = False,
 ) -> None:
     """Write the manifest that `score upload` reads; every file must be there, in its registered size."""
     from song_score_client.commands.inputs import choose_analysis_id
@@ -44,7 +47,7 @@ def manifest(
     chosen = choose_analysis_id(analysis_id)
     with session.open_song() as client:
         files = list(client.list_files(session.configuration.study_id, chosen, page_size=1000))
-    text = format_manifest(chosen, match_files(files, input_dir))
+    text = format_manifest(chosen, match_files(files, input_dir, check_md5=check_md5))
     if file is None:
         session.output.show_text(text)
         return
@@ -62,19 +65,32 @@ def publish(
         bool,
         typer.Option("-i", "--ignore-undefined-md5", help="No effect: Score knows the MD5 of all it holds."),
     ] = False,
+    validate_only: Annotated[bool, typer.Option("--validate-only", help="Check, and change nothing.")] = False,
+    reason: Reason = "",
 ) -> None:
     """Publish an analysis all of whose files are uploaded."""
-    _change_state(context.obj, analysis_id, lambda client, study_id, chosen: client.publish(study_id, chosen))
+    if not validate_only:
+        _change_state(context.obj, analysis_id, lambda client, *which: client.publish(*which, reason=reason))
+        return
+    from song_score_client.commands.inputs import choose_analysis_id
+
+    session: Session = context.obj
+    chosen = choose_analysis_id(analysis_id)
+    with session.open_song() as client:
+        client.publish(session.configuration.study_id, chosen, validate_only=True)
+    session.output.show(
+        {"analysisId": chosen, "publishable": True}, lambda: f"Analysis {chosen} has all that publishing needs."
+    )
 
 
-def unpublish(context: typer.Context, analysis_id: AnalysisId = None) -> None:
+def unpublish(context: typer.Context, analysis_id: AnalysisId = None, reason: Reason = "") -> None:
     """Take a published analysis back; its files can no longer be downloaded."""
-    _change_state(context.obj, analysis_id, lambda client, study_id, chosen: client.unpublish(study_id, chosen))
+    _change_state(context.obj, analysis_id, lambda client, *which: client.unpublish(*which, reason=reason))
 
 
-def suppress(context: typer.Context, analysis_id: AnalysisId = None) -> None:
+def suppress(context: typer.Context, analysis_id: AnalysisId = None, reason: Reason = "") -> None:
     """Withdraw an analysis for good: this can't be undone."""
-    _change_state(context.obj, analysis_id, lambda client, study_id, chosen: client.suppress(study_id, chosen))
+    _change_state(context.obj, analysis_id, lambda client, *which: client.suppress(*which, reason=reason))
 
 
 def _change_state(session: Session, analysis_id: str | None, change: Callable[[SongClient, str, str], Answer]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from song_score_client.exact_json import INDENT, Json, dump
+from song_score_client.exact_json import INDENT, Json, dump, dump_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,6 +50,11 @@ class Output:
             _write(f"{opening}{INDENT}{dump(render(item), INDENT)}")
             opening = ",\n"
         _write("\n]\n" if opening == ",\n" else "[]\n")
+
+    def show_line(self, document: Json) -> None:
+        """Print one of many results as a line of JSON, at once, for people and programs alike."""
+        _write(dump_line(document) + "\n")
+        sys.stdout.flush()
 
     def show_text(self, text: str) -> None:
         """Print text as it is, for people and programs alike."""

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from song_score_client.commands import analyses, analysis_types, life_cycle, studies
+from song_score_client.commands import (
+    analyses,
+    analysis_types,
+    bulk,
+    changes,
+    entities,
+    events,
+    export,
+    files,
+    life_cycle,
+    studies,
+)
 from song_score_client.commands.group import CommandGroup
 from song_score_client.commands.output import Output
 from song_score_client.commands.session import Session
@@ -82,14 +93,32 @@ app.command("config")(show_config)
 app.command("ping")(ping)
 app.command("create-study")(studies.create_study)
 app.command("list-studies")(studies.list_studies)
+app.command("get-study")(studies.get_study)
+app.command("update-study")(studies.update_study)
+app.command("study-tree")(studies.study_tree)
 app.command("register-analysis-type")(analysis_types.register_analysis_type)
 app.command("get-analysis-type")(analysis_types.get_analysis_type)
 app.command("list-analysis-types")(analysis_types.list_analysis_types)
+app.command("get-registration-schema")(analysis_types.get_registration_schema)
+app.command("diff")(analysis_types.diff)
 app.command("submit")(analyses.submit)
+app.command("submit-all")(bulk.submit_all)
 app.command("validate")(analyses.validate)
 app.command("search")(analyses.search)
 app.command("list")(analyses.list_analyses)
+app.command("update")(changes.update)
+app.command("patch")(changes.patch)
+app.command("history")(changes.history)
 app.command("manifest")(life_cycle.manifest)
 app.command("publish")(life_cycle.publish)
 app.command("unpublish")(life_cycle.unpublish)
 app.command("suppress")(life_cycle.suppress)
+app.command("export")(export.export)
+app.command("update-file")(files.update_file)
+app.command("delete-file")(files.delete_file)
+app.command("get-entity")(entities.get)
+app.command("list-entities")(entities.list_all)
+app.command("correct")(entities.correct)
+app.command("delete-entity")(entities.delete)
+app.command("watch")(events.watch)
+app.add_typer(events.events, name="events")

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from song_score_client.commands.session import Session
+    from song_score_client.exact_json import Json
 
 
 def create_study(
@@ -19,9 +20,12 @@ def create_study(
     organization: Annotated[str, typer.Option(help="Who runs the study.")] = "",
     description: Annotated[str, typer.Option(help="Free text.")] = "",
     info: Annotated[str, typer.Option(help="Further information, a JSON object.")] = "",
+    controlled: Annotated[
+        bool, typer.Option("--controlled", help="Samples and data of published analyses are not for everyone.")
+    ] = False,
 ) -> None:
     """Create a study."""
-    from song.v1.study_pb2 import Study
+    from song.v1.study_pb2 import STUDY_VISIBILITY_CONTROLLED, STUDY_VISIBILITY_OPEN, Study
 
     from song_score_client.overture_json import render_study
 
@@ -32,6 +36,7 @@ def create_study(
         organization=organization,
         description=description,
         info_json=info,
+        visibility=STUDY_VISIBILITY_CONTROLLED if controlled else STUDY_VISIBILITY_OPEN,
     )
     with session.open_song() as client:
         created = client.create_study(study)
@@ -50,3 +55,62 @@ def list_studies(context: typer.Context) -> None:
             ["study", "name", "organization"],
             lambda study: (study.study_id, study.name, study.organization),
         )
+
+
+def get_study(context: typer.Context) -> None:
+    """Show the study of the settings."""
+    from song_score_client.exact_json import dump
+    from song_score_client.overture_json import render_study
+
+    session: Session = context.obj
+    with session.open_song() as client:
+        study = client.get_study(session.configuration.study_id)
+    session.output.show(render_study(study), lambda: dump(render_study(study)))
+
+
+def update_study(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Option(help="Name for people.")] = None,
+    organization: Annotated[str | None, typer.Option(help="Who runs the study.")] = None,
+    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    info: Annotated[str | None, typer.Option(help="A JSON object; replaces what is there.")] = None,
+    controlled: Annotated[
+        bool | None, typer.Option("--controlled/--open", help="Whether samples and data are not for everyone.")
+    ] = None,
+) -> None:
+    """Change the study of the settings; what is not named stays."""
+    from song.v1.study_pb2 import STUDY_VISIBILITY_CONTROLLED, STUDY_VISIBILITY_OPEN
+
+    from song_score_client.overture_json import render_study
+
+    session: Session = context.obj
+    texts = {"name": name, "organization": organization, "description": description, "info_json": info}
+    wanted = {field: text for field, text in texts.items() if text is not None}
+    fields = [*wanted, *(["visibility"] if controlled is not None else [])]
+    if not fields:
+        raise typer.BadParameter("give at least one of --name, --organization, --description, --info, --controlled")
+    with session.open_song() as client:
+        study = client.get_study(session.configuration.study_id)
+        for field, text in wanted.items():
+            setattr(study, field, text)
+        if controlled is not None:
+            study.visibility = STUDY_VISIBILITY_CONTROLLED if controlled else STUDY_VISIBILITY_OPEN
+        changed = client.update_study(study, fields)
+    session.output.show(render_study(changed), lambda: f"Study {changed.study_id} is changed.")
+
+
+def study_tree(context: typer.Context) -> None:
+    """Print every donor of the study with its specimens and samples, one JSON object a line."""
+    from song_score_client.overture_json import render_donor, render_sample, render_specimen
+
+    session: Session = context.obj
+    study_id = session.configuration.study_id
+    with session.open_song() as client:
+        for answer in client.get_study_tree(study_id):
+            specimens: list[Json] = []
+            for tree in answer.specimens:
+                samples = [render_sample(sample, study_id) for sample in tree.samples]
+                for sample in samples:
+                    del sample["specimen"], sample["donor"]
+                specimens.append({**render_specimen(tree.specimen), "samples": [*samples]})
+            session.output.show_line({**render_donor(answer.donor, study_id), "specimens": specimens})
