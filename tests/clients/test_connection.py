@@ -90,7 +90,7 @@ def _pack(status: Status, detail: ErrorInfo | RetryInfo) -> None:
 
 @pytest.fixture
 def studies() -> FlakyStudies:
-    return FlakyStudies()
+    return FlakyStudies()  # type: ignore[abstract] # the rest is not asked for
 
 
 class RunningStudies:
