@@ -29,7 +29,7 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     allow_insecure: bool = Field(
-        False, description="listen, and ask the identity provider, beyond loopback although nothing is encrypted"
+        False, description="listen, and ask the identity provider, beyond loopback although there is no TLS"
     )
     data_dir: Path = Field(Path("song-score-data"), description="folder of the embedded database and objects")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir")

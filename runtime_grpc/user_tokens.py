@@ -41,7 +41,7 @@ class Verifier(Protocol):
 class VerdictCache(Generic[Verdict]):
     """The latest verdicts by token, each for a while. Holds hashes, no tokens."""
 
-    def __init__(self, max_entries: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, max_entries: int, clock: Callable[[], float]) -> None:
         self._max_entries, self._clock = max_entries, clock
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, tuple[Verdict, float]] = OrderedDict()
@@ -77,11 +77,17 @@ def _hash(token: str) -> bytes:
 class VerifiedTokens:
     """Knows the tokens of users: `runtime_grpc.authentication.UserTokens`."""
 
-    def __init__(self, provider: IdentityProvider, jwts: Verifier | None, api_keys: Verifier | None) -> None:
+    def __init__(
+        self,
+        provider: IdentityProvider,
+        jwts: Verifier | None,
+        api_keys: Verifier | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Take the kinds that have a verifier. The provider is closed with this."""
         self._provider, self._jwts, self._api_keys = provider, jwts, api_keys
-        self._identities: VerdictCache[Identity] = VerdictCache(MAX_KEPT_IDENTITIES)
-        self._refusals: VerdictCache[tuple[type[TokenRefusedError], str]] = VerdictCache(MAX_KEPT_REFUSALS)
+        self._identities: VerdictCache[Identity] = VerdictCache(MAX_KEPT_IDENTITIES, clock)
+        self._refusals: VerdictCache[tuple[type[TokenRefusedError], str]] = VerdictCache(MAX_KEPT_REFUSALS, clock)
 
     def identity_of(self, token: str) -> Identity:
         """Return whose token it is."""

@@ -110,6 +110,8 @@ class IdentityServer:
     instead: Callable[[Asked], Reply | None] = lambda _asked: None
     """Answers in place of the rest unless it returns None."""
     asked: list[Asked] = field(default_factory=list)
+    stop: Callable[[], None] = lambda: None
+    """Stops serving."""
 
     @property
     def jwks_url(self) -> str:
@@ -189,12 +191,17 @@ def identity_server() -> Iterator[IdentityServer]:
     served = IdentityServer(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    try:
-        yield served
-    finally:
+
+    def stop() -> None:
         server.shutdown()
         server.server_close()
         thread.join()
+
+    served.stop = stop
+    try:
+        yield served
+    finally:
+        stop()
 
 
 def write_public_key(folder: Path, key: PrivateKey | None = None) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 from score.v1 import object_service_pb2, object_service_pb2_grpc, stored_object_pb2
 from song.v1 import (
@@ -49,6 +49,8 @@ class Refusal:
     violations: list[tuple[str, str]]
     message: str
     details_bytes: int
+    retry_seconds: float | None
+    """None where it did not say when to retry."""
 
 
 def refusal(call: Callable[[], object]) -> Refusal:
@@ -56,15 +58,18 @@ def refusal(call: Callable[[], object]) -> Refusal:
     with pytest.raises(grpc.RpcError) as raised:
         call()
     status = rpc_status.from_call(raised.value)  # type: ignore[arg-type] # the error of a call is a Call
-    info, bad_request = ErrorInfo(), BadRequest()
+    info, bad_request, retry = ErrorInfo(), BadRequest(), RetryInfo()
     for detail in status.details if status is not None else []:
         detail.Unpack(info)
         detail.Unpack(bad_request)
+        detail.Unpack(retry)
     violations = [(found.field, found.description) for found in bad_request.field_violations]
     details_bytes = 0 if status is None else status.ByteSize()
     text = raised.value.details() or ""
     metadata = dict(info.metadata)
-    return Refusal(raised.value.code(), info.reason, info.domain, metadata, violations, text, details_bytes)
+    told = raised.value.code(), info.reason, info.domain, metadata, violations, text, details_bytes
+    retry_seconds = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
+    return Refusal(*told, retry_seconds)
 
 
 @dataclass(slots=True)
@@ -210,17 +215,72 @@ class World:
         request = analysis_service_pb2.ListAnalysesRequest(study_id=study_id, filter=text, **fields)
         return self.analyses.ListAnalyses(request)
 
-    def publish(self, study_id: str, analysis_id: str) -> analysis_service_pb2.PublishAnalysisResponse:
-        request = analysis_service_pb2.PublishAnalysisRequest(study_id=study_id, analysis_id=analysis_id)
+    def publish(
+        self,
+        study_id: str,
+        analysis_id: str,
+        **fields: Any,  # noqa: ANN401 - fields of the message
+    ) -> analysis_service_pb2.PublishAnalysisResponse:
+        request = analysis_service_pb2.PublishAnalysisRequest(study_id=study_id, analysis_id=analysis_id, **fields)
         return self.analyses.PublishAnalysis(request)
 
-    def unpublish(self, study_id: str, analysis_id: str) -> analysis_service_pb2.UnpublishAnalysisResponse:
-        request = analysis_service_pb2.UnpublishAnalysisRequest(study_id=study_id, analysis_id=analysis_id)
+    def unpublish(
+        self,
+        study_id: str,
+        analysis_id: str,
+        **fields: Any,  # noqa: ANN401 - fields of the message
+    ) -> analysis_service_pb2.UnpublishAnalysisResponse:
+        request = analysis_service_pb2.UnpublishAnalysisRequest(study_id=study_id, analysis_id=analysis_id, **fields)
         return self.analyses.UnpublishAnalysis(request)
 
-    def suppress(self, study_id: str, analysis_id: str) -> analysis_service_pb2.SuppressAnalysisResponse:
-        request = analysis_service_pb2.SuppressAnalysisRequest(study_id=study_id, analysis_id=analysis_id)
+    def suppress(
+        self,
+        study_id: str,
+        analysis_id: str,
+        **fields: Any,  # noqa: ANN401 - fields of the message
+    ) -> analysis_service_pb2.SuppressAnalysisResponse:
+        request = analysis_service_pb2.SuppressAnalysisRequest(study_id=study_id, analysis_id=analysis_id, **fields)
         return self.analyses.SuppressAnalysis(request)
+
+    def update(
+        self,
+        study_id: str,
+        analysis_id: str,
+        update: dict[str, Any] | str,
+        etag: str = "*",
+        **fields: Any,  # noqa: ANN401 - fields of the message
+    ) -> analysis_service_pb2.UpdateAnalysisResponse:
+        text = update if isinstance(update, str) else json.dumps(update)
+        request = analysis_service_pb2.UpdateAnalysisRequest(
+            study_id=study_id, analysis_id=analysis_id, update_json=text, etag=etag, **fields
+        )
+        return self.analyses.UpdateAnalysis(request)
+
+    def patch(
+        self,
+        study_id: str,
+        analysis_id: str,
+        patch: dict[str, Any] | str,
+        etag: str = "*",
+        **fields: Any,  # noqa: ANN401 - fields of the message
+    ) -> analysis_service_pb2.PatchAnalysisResponse:
+        text = patch if isinstance(patch, str) else json.dumps(patch)
+        request = analysis_service_pb2.PatchAnalysisRequest(
+            study_id=study_id, analysis_id=analysis_id, patch_json=text, etag=etag, **fields
+        )
+        return self.analyses.PatchAnalysis(request)
+
+    def history(
+        self,
+        study_id: str,
+        analysis_id: str,
+        **fields: Any,  # noqa: ANN401 - fields of the message
+    ) -> analysis_service_pb2.ListAnalysisHistoryResponse:
+        request = analysis_service_pb2.ListAnalysisHistoryRequest(study_id=study_id, analysis_id=analysis_id, **fields)
+        return self.analyses.ListAnalysisHistory(request)
+
+    def export(self, **fields: Any) -> Sequence[analysis_service_pb2.ExportAnalysesResponse]:  # noqa: ANN401 - fields of the message
+        return tuple(self.analyses.ExportAnalyses(analysis_service_pb2.ExportAnalysesRequest(**fields)))
 
     def events(self, analysis_id: str) -> Sequence[Any]:
         """Return the outbox rows of an analysis, oldest first."""
