@@ -2,17 +2,49 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from song_grpc.database import outbox
 from song_grpc.database.tables import analyses, history
-from song_grpc.database.times import to_microseconds
+from song_grpc.database.times import from_microseconds, to_microseconds
 from song_grpc.domain.analysis import Analysis, AnalysisState, StateChange
 from song_grpc.domain.history import ACTION_OF_STATE, Cause, HistoryAction, HistoryEntry, cut_subjects
 from song_grpc.domain.states import ACTION_OF, EventAction
 
 _COLUMNS = analyses.c
+
+
+def lock(connection: Connection, study_id: str, analysis_id: str) -> int | None:
+    """Keep others from changing an analysis; return its revision, None if the study has no such analysis.
+
+    An analysis that was read before at this revision is still the same.
+    """
+    query = select(_COLUMNS.revision).where(_COLUMNS.analysis_id == analysis_id, _COLUMNS.study_id == study_id)
+    # Rows that refer to it may still be added meanwhile.
+    revision: int | None = connection.scalar(query.with_for_update(key_share=True))
+    return revision
+
+
+def find_mark(connection: Connection, analysis_id: str) -> datetime | None:
+    """Return until when an analysis is marked as publishing, None where it is not."""
+    until = connection.scalar(select(_COLUMNS.publishing_until).where(_COLUMNS.analysis_id == analysis_id))
+    return None if until is None else from_microseconds(until)
+
+
+def mark_publishing(connection: Connection, analysis_id: str, until: datetime) -> None:
+    """Mark an analysis as publishing until a time. This is no change of it: no revision, no event."""
+    query = update(analyses).where(_COLUMNS.analysis_id == analysis_id)
+    connection.execute(query.values(publishing_until=to_microseconds(until)))
+
+
+def unmark_publishing(connection: Connection, analysis_id: str, until: datetime, before: datetime | None) -> None:
+    """Take back a mark, where it is the one that stands; what then stands is the mark from before, if any."""
+    query = update(analyses).where(
+        _COLUMNS.analysis_id == analysis_id, _COLUMNS.publishing_until == to_microseconds(until)
+    )
+    connection.execute(query.values(publishing_until=None if before is None else to_microseconds(before)))
 
 
 def record_submission(connection: Connection, analysis: Analysis, cause: Cause) -> None:

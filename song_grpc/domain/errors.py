@@ -20,7 +20,7 @@ SongError
 ├── ObjectsMissingError · ObjectSizesMismatchError · ObjectChecksumsMismatchError           Score's other bytes
 ├── ScoreUnreachableError · ScoreTimedOutError · ScoreAnswerUnusableError                               Score
 ├── ScopeMissingError · TokenMissingError                                                         not allowed
-├── AnalysisBusyError · ValidationUnfinishedError · ScoreBusyError                                retry
+├── AnalysisBusyError · ValidationUnfinishedError · ScoreBusyError · CallerLeftError              retry
 └── FilesLostError                                                                           database damaged
 """
 
@@ -64,7 +64,12 @@ class StudyExistsError(SongError):
 class AnalysisNotFoundError(SongError):
     """No such analysis in the study, or not for this caller."""
 
-    def __init__(self, study_id: str, analysis_id: str) -> None:
+    def __init__(self, study_id: str | None, analysis_id: str) -> None:
+        """Say that the study has no such analysis, or with None that no study has."""
+        self.analysis_id = analysis_id
+        if study_id is None:
+            super().__init__(f"there is no analysis '{analysis_id}'", analysis_id=analysis_id)
+            return
         super().__init__(
             f"study '{study_id}' has no analysis '{analysis_id}'", study_id=study_id, analysis_id=analysis_id
         )
@@ -241,6 +246,13 @@ class ScoreBusyError(SongError):
 
     def __init__(self, waiting: int) -> None:
         super().__init__(f"{waiting} publishes wait for Score's answer already: nothing changed, retry once it answers")
+
+
+class CallerLeftError(SongError):
+    """The caller waited no longer for a change that touches many analyses; nothing changed."""
+
+    def __init__(self) -> None:
+        super().__init__("the caller left before every analysis was told: nothing changed, wait longer")
 
 
 class FilesLostError(SongError):

@@ -10,6 +10,7 @@ from song_grpc.domain.errors import ParameterError
 from song_grpc.domain.limits import MAX_REASON_CHARS
 
 LISTED_SUBJECTS = 20
+_ENTRY_OVERHEAD_BYTES = 64  # of a message's tags, lengths and numbers
 
 
 class HistoryAction(Enum):
@@ -59,6 +60,12 @@ class HistoryEntry:
     """Right after it."""
     subjects: Sequence[str] = ()
     """Ids and names it was about."""
+
+    @property
+    def wire_bytes(self) -> int:
+        """At least what its message takes."""
+        texts = (self.cause.actor, self.cause.reason, *self.subjects)
+        return _ENTRY_OVERHEAD_BYTES + sum(len(text.encode()) + 2 for text in texts)
 
 
 def check_reason(reason: str) -> None:

@@ -1,8 +1,9 @@
 """AnalysisService."""
 
 from song_grpc.transport.analysis_reading import AnalysisReading
+from song_grpc.transport.analysis_records import AnalysisRecords
 from song_grpc.transport.analysis_writing import AnalysisWriting
 
 
-class AnalysisServicer(AnalysisReading, AnalysisWriting):
+class AnalysisServicer(AnalysisReading, AnalysisRecords, AnalysisWriting):
     """What gRPC calls."""

@@ -1,7 +1,9 @@
 """Unpublish and suppress analyses."""
 
+from dataclasses import dataclass
+
 from song_grpc.database import analyses, changes
-from song_grpc.domain import access, ids, states
+from song_grpc.domain import access, etags, history, ids, states
 from song_grpc.domain.access import Action, Facts, Principal
 from song_grpc.domain.analysis import AnalysisState
 from song_grpc.domain.errors import AnalysisNotFoundError
@@ -9,14 +11,25 @@ from song_grpc.domain.history import Cause
 from song_grpc.use_cases.environment import Environment
 
 
-def unpublish(environment: Environment, principal: Principal, study_id: str, analysis_id: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class StateRequest:
+    """Which analysis is to have another state."""
+
+    study_id: str
+    analysis_id: str
+    etag: str = ""
+    """Empty or `*`: whatever is there."""
+    reason: str = ""
+
+
+def unpublish(environment: Environment, principal: Principal, request: StateRequest) -> bool:
     """Take an analysis back to UNPUBLISHED; return whether it was PUBLISHED."""
-    return _change(environment, principal, (study_id, analysis_id), AnalysisState.UNPUBLISHED)
+    return _change(environment, principal, request, AnalysisState.UNPUBLISHED)
 
 
-def suppress(environment: Environment, principal: Principal, study_id: str, analysis_id: str) -> bool:
+def suppress(environment: Environment, principal: Principal, request: StateRequest) -> bool:
     """Withdraw an analysis for good; return whether this call did."""
-    return _change(environment, principal, (study_id, analysis_id), AnalysisState.SUPPRESSED)
+    return _change(environment, principal, request, AnalysisState.SUPPRESSED)
 
 
 def check_may_change(principal: Principal, study_id: str, analysis_id: str) -> None:
@@ -26,16 +39,17 @@ def check_may_change(principal: Principal, study_id: str, analysis_id: str) -> N
         raise AnalysisNotFoundError(study_id, analysis_id)
 
 
-def _change(
-    environment: Environment, principal: Principal, study_and_analysis: tuple[str, str], wanted: AnalysisState
-) -> bool:
-    study_id, analysis_id = study_and_analysis
+def _change(environment: Environment, principal: Principal, request: StateRequest, wanted: AnalysisState) -> bool:
+    study_id, analysis_id = request.study_id, request.analysis_id
     check_may_change(principal, study_id, analysis_id)
+    history.check_reason(request.reason)
     with environment.database.write() as connection:
         analysis = analyses.find(connection, study_id, analysis_id, lock=True)
         if analysis is None:
             raise AnalysisNotFoundError(study_id, analysis_id)
+        etags.check(request.etag, analysis.etag, f"analysis '{analysis_id}'")
         if not states.is_change(analysis_id, analysis.state, wanted):
             return False
-        changes.record_state(connection, analysis, wanted, Cause(principal.name, environment.now()))
+        cause = Cause(principal.name, environment.now(), request.reason)
+        changes.record_state(connection, analysis, wanted, cause)
     return True
