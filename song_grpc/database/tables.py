@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 METADATA = MetaData(
@@ -150,6 +151,8 @@ files = Table(
     UniqueConstraint("analysis_id", "file_name"),
     # The duplicate guard looks here.
     Index(None, "study_id", "md5"),
+    # Objects of a study are listed, and searched by id.
+    Index(None, "study_id", "object_id"),
 )
 
 history = Table(
@@ -166,6 +169,7 @@ history = Table(
     PrimaryKeyConstraint("analysis_id", "revision"),
 )
 
+_UNPLACED = text("position IS NULL")
 outbox = Table(
     "outbox",
     METADATA,
@@ -184,6 +188,8 @@ outbox = Table(
     Index(None, "analysis_id", "number"),
     Index(None, "position", unique=True),
     Index(None, "time"),
+    # The relay looks here for what has no position yet.
+    Index("ix_outbox_unplaced", "number", sqlite_where=_UNPLACED, postgresql_where=_UNPLACED),
 )
 
 relay = Table(

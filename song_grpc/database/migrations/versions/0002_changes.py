@@ -79,6 +79,8 @@ def upgrade() -> None:
     op.add_column("outbox", sa.Column("position", sa.BigInteger))
     op.create_index("ix_outbox_position", "outbox", ["position"], unique=True)
     op.create_index("ix_outbox_time", "outbox", ["time"])
+    unplaced = sa.text("position IS NULL")
+    op.create_index("ix_outbox_unplaced", "outbox", ["number"], sqlite_where=unplaced, postgresql_where=unplaced)
     op.create_table(
         "relay",
         sa.Column("name", _key(64), nullable=False),
@@ -90,6 +92,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_relay"),
     )
     op.execute("INSERT INTO relay VALUES ('events', '', 0, 0, 0, 0)")
+    op.create_index("ix_files_study_id_object_id", "files", ["study_id", "object_id"])
     for time in ("update_time", "publish_time"):
         columns = ["study_id", "state", time, "analysis_id"]
         op.create_index(f"ix_analyses_{'_'.join(columns)}", "analyses", columns)
