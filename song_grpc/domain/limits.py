@@ -11,6 +11,11 @@ MAX_PAGE_ITEMS = 1000
 MAX_PAGE_TOKEN_CHARS = 2 * KIBIBYTE
 MAX_FILTER_BYTES = 2 * KIBIBYTE
 MAX_FILTER_TERMS = 32
+MAX_FILTER_DEPTH = 16  # parentheses in each other
+MAX_SEARCHED_IDS = 10_000  # that a prefix or a pattern may match
+MAX_SEARCH_PATTERN_CHARS = 256
+MAX_SEARCH_PATTERN_SECONDS = 5.0  # of the processor, for all ids of the study
+MAX_EXAMINED_OBJECTS = 10_000  # for one page of ListObjects
 MAX_RESOLVED_OBJECTS = 1000
 MAX_REQUEST_ID_CHARS = 128
 REQUEST_ID_KEPT_SECONDS = 24 * 3600
@@ -55,6 +60,9 @@ MAX_IRI_CHARS = 2 * KIBIBYTE  # its checker takes half a millisecond a character
 
 # Changes.
 MAX_REASON_CHARS = 1000
+MAX_INFO_BYTES = 4 * MEBIBYTE  # that an update brings for a file or an entity; a sample is shown with three of them
+MAX_DELETED_FILES = 1000
+MAX_CORRECTED_BATCH_BYTES = 8 * MEBIBYTE  # of the analyses that a correction holds in memory at once, but for one
 UPDATE_ATTEMPTS = 3  # when the analysis changed while its update was checked
 
 # Exports.
@@ -74,3 +82,23 @@ SCORE_WAITERS = 6  # publishes that may wait for Score; other calls keep the res
 SCORE_SILENCE_SECONDS = 1.0  # of all waiting publishes; then no other one waits for a place among them
 PUBLISHING_SECONDS = 60.0  # that an analysis stays marked as publishing, if its publish does not end before
 PUBLISH_ATTEMPTS = 3  # when the analysis changed while Score was asked
+
+# Events.
+MAX_WATCHED_STUDIES = 100
+MAX_WATCHED_TYPES = 100
+MAX_RESUME_TOKEN_CHARS = 64
+MAX_WATCHERS = 32  # half of the server's streams: the others are left to other methods
+WATCH_SCAN_EVENTS = 1000  # looked at in one transaction
+WATCH_BATCH_CHARS = 2 * 2**20  # analyses in memory for one watcher; at least one event
+WATCH_HEARTBEAT_SECONDS = 25.0  # the contract promises a sign of life every 30 s
+WATCH_SKIPPED_EVENTS = 10_000  # events that do not fit, after which a watcher gets a newer token
+WATCH_RIGHTS_SECONDS = 60.0  # then a watcher's rights are asked for anew
+RELAY_LEASE_SECONDS = 10.0
+RELAY_POLL_SECONDS = 0.5  # an event that another process stored is seen so late
+RELAY_GATHER_SECONDS = 0.02  # changes of so long get their positions in one transaction
+RELAY_BATCH_EVENTS = 500
+RELAY_BATCH_CHARS = 8 * 2**20  # analyses sent before the broker's acknowledgement is awaited; at least one event
+RELAY_BACKOFF_SECONDS = 5.0  # at most, between tries while the broker is down
+BROKER_SEND_SECONDS = 5.0  # less than the lease by more than what it may take longer
+PRUNE_PERIOD_SECONDS = 60.0
+PRUNE_BATCH_EVENTS = 500
