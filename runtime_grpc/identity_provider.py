@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -42,11 +43,13 @@ class IdentityProvider:
 
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(IDENTITY_CALLS)
-        # The machine's own proxies and .netrc are left alone: tokens go where the settings say, nowhere else.
+        # Proxies of the environment are left alone: tokens go where the settings say. The authorities are the
+        # machine's, or those of SSL_CERT_FILE, which OpenSSL itself knows.
         self._client = httpx.Client(
             timeout=IDENTITY_TIMEOUT_SECONDS,
             follow_redirects=False,
             trust_env=False,
+            verify=ssl.create_default_context(),
             limits=httpx.Limits(max_connections=IDENTITY_CALLS, max_keepalive_connections=0),
             headers={"accept": "application/json", "accept-encoding": "identity"},
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -36,6 +37,7 @@ from tests.servers.identity import (
     Reply,
     identity_server,
     token,
+    write_certificate,
 )
 
 
@@ -305,3 +307,20 @@ def test_nothing_secret_is_logged(
     assert CLIENT_SECRET not in logged
     assert "sent me this key" not in logged
     assert key not in repr(checked) + repr(vars(checked))
+
+
+def test_a_provider_with_tls_must_have_a_certificate_of_a_known_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = write_certificate(tmp_path)
+    with identity_server(certificate) as provider:
+        provider.instead = lambda _asked: (200, GOOD)
+        stranger = authenticator(auth="on", api_key_url=provider.api_key_url)
+        with pytest.raises(IdentityProviderUnreachableError):
+            identify(stranger, str(uuid4()))
+        assert not provider.asked
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        friend = authenticator(auth="on", api_key_url=provider.api_key_url)
+        assert identify(friend, str(uuid4())).name == "ada"
+        for made in (stranger, friend):
+            made.close()

@@ -1,21 +1,27 @@
 """A real identity provider on loopback: JWK set, introspection of API keys, Keycloak's permissions."""
 
 import json
+import ssl
 import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import jwt
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import NameOID
 
 CLIENT_ID, CLIENT_SECRET = "song", "the secret of the client"
 REALM = "test"
@@ -159,9 +165,27 @@ class IdentityServer:
         return (200, found) if found is not None else (403, {"error": "access_denied"})
 
 
+def write_certificate(folder: Path) -> Path:
+    """Write a certificate for 127.0.0.1, its own authority, and its key to one PEM file; return its path."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "identity provider of the tests")])
+    key, now = ec_key(), datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "certificate.pem"
+    path.write_bytes(certificate.public_bytes(Encoding.PEM) + private_pem(key))
+    return path
+
+
 @contextmanager
-def identity_server() -> Iterator[IdentityServer]:
-    """Serve one on a free port of loopback."""
+def identity_server(certificate: Path | None = None) -> Iterator[IdentityServer]:
+    """Serve one on a free port of loopback, with a certificate over TLS."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -188,7 +212,12 @@ def identity_server() -> Iterator[IdentityServer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served = IdentityServer(f"http://127.0.0.1:{server.server_port}")
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    scheme = "http" if certificate is None else "https"
+    served = IdentityServer(f"{scheme}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
 

@@ -27,6 +27,7 @@ from tests.servers.identity import (
     token,
     write_public_key,
 )
+from tests.servers.postgresql import new_database
 from tests.song_grpc.world import SERVICE_TOKEN, Refusal, World, payload, refusal, running
 
 SCHEMA = {"type": "object", "properties": {}}
@@ -49,12 +50,17 @@ def known(provider: IdentityServer) -> None:
     provider.asked.clear()
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def own_url(request: pytest.FixtureRequest) -> str:
+    return new_database(request) if request.param == "postgresql" else ""
+
+
 @pytest.fixture(scope="module")
-def song(provider: IdentityServer, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def song(provider: IdentityServer, own_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A Song that takes JWTs and API keys; who calls without one is anonymous."""
     with running(
         tmp_path_factory.mktemp("song"),
-        database_url,
+        own_url,
         auth="on",
         jwt_jwks_url=provider.jwks_url,
         api_key_url=provider.api_key_url,
