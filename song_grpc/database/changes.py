@@ -1,6 +1,7 @@
 """Changes of analyses: the row, the history and the event, always together."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -47,10 +48,14 @@ def unmark_publishing(connection: Connection, analysis_id: str, until: datetime,
     connection.execute(query.values(publishing_until=None if before is None else to_microseconds(before)))
 
 
-def record_submission(connection: Connection, analysis: Analysis, cause: Cause) -> None:
-    """Store history and event of a new analysis, whose row is there already."""
-    _add_entry(connection, analysis, HistoryEntry(1, HistoryAction.SUBMIT, cause, analysis.state))
-    outbox.add(connection, EventAction.CREATE, analysis)
+def record_submissions(connection: Connection, submitted: Sequence[tuple[Analysis, Cause]]) -> None:
+    """Store history and event of new analyses, whose rows are there already."""
+    entries = [
+        (analysis, HistoryEntry(analysis.revision, HistoryAction.SUBMIT, cause, analysis.state))
+        for analysis, cause in submitted
+    ]
+    _add_entries(connection, entries)
+    outbox.add_all(connection, EventAction.CREATE, [analysis for analysis, _ in submitted])
 
 
 def record_update(
@@ -112,15 +117,23 @@ def record_state(connection: Connection, analysis: Analysis, state: AnalysisStat
 
 
 def _add_entry(connection: Connection, analysis: Analysis, entry: HistoryEntry) -> None:
+    _add_entries(connection, [(analysis, entry)])
+
+
+def _add_entries(connection: Connection, entries: Sequence[tuple[Analysis, HistoryEntry]]) -> None:
     connection.execute(
-        insert(history).values(
-            analysis_id=analysis.analysis_id,
-            revision=entry.revision,
-            action=entry.action.value,
-            state=entry.state.value,
-            time=to_microseconds(entry.cause.time),
-            actor=entry.cause.actor,
-            reason=entry.cause.reason,
-            subjects_json=json.dumps(cut_subjects(entry.subjects)),
-        )
+        insert(history),
+        [
+            {
+                "analysis_id": analysis.analysis_id,
+                "revision": entry.revision,
+                "action": entry.action.value,
+                "state": entry.state.value,
+                "time": to_microseconds(entry.cause.time),
+                "actor": entry.cause.actor,
+                "reason": entry.cause.reason,
+                "subjects_json": json.dumps(cut_subjects(entry.subjects)),
+            }
+            for analysis, entry in entries
+        ],
     )

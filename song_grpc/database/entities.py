@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, insert, select
 
 from song_grpc.database.batches import in_batches
 from song_grpc.database.tables import analysis_samples, donors, samples, specimens
-from song_grpc.domain.analysis import Donor, Sample, Specimen
+from song_grpc.domain.analysis import Analysis, Donor, Sample, Specimen
 from song_grpc.domain.matching import Known, Matched
 
 
@@ -17,17 +17,17 @@ def find_known(connection: Connection, study_id: str, wanted: Sequence[Sample]) 
     known = Known()
     for batch in in_batches(sample.donor.submitter_donor_id for sample in wanted):
         donor_query = select(donors).where(donors.c.study_id == study_id, donors.c.submitter_donor_id.in_(batch))
-        known.donors |= {row.submitter_donor_id: _donor(row) for row in connection.execute(donor_query)}
+        known.donors |= {row.submitter_donor_id: donor_of_row(row) for row in connection.execute(donor_query)}
     for batch in in_batches(sample.specimen.submitter_specimen_id for sample in wanted):
         specimen_query = select(specimens).where(
             specimens.c.study_id == study_id, specimens.c.submitter_specimen_id.in_(batch)
         )
-        known.specimens |= {row.submitter_specimen_id: _specimen(row) for row in connection.execute(specimen_query)}
+        known.specimens |= {row.submitter_specimen_id: specimen_of_row(row) for row in connection.execute(specimen_query)}
     rows: list[Row[Any]] = []
     for batch in in_batches(sample.submitter_sample_id for sample in wanted):
         query = select(samples).where(samples.c.study_id == study_id, samples.c.submitter_sample_id.in_(batch))
         rows += connection.execute(query)
-    known.samples |= {sample.submitter_sample_id: sample for sample in _with_parts(connection, rows)}
+    known.samples |= {sample.submitter_sample_id: sample for sample in with_parts(connection, rows)}
     return known
 
 
@@ -41,16 +41,15 @@ def add(connection: Connection, study_id: str, matched: Matched) -> None:
         connection.execute(insert(samples), [_row_of(sample, study_id) for sample in matched.new_samples])
 
 
-def link(connection: Connection, analysis_id: str, linked: Sequence[Sample]) -> None:
-    """Store which samples an analysis has, in their order."""
-    if linked:
-        connection.execute(
-            insert(analysis_samples),
-            [
-                {"analysis_id": analysis_id, "position": position, "sample_id": sample.sample_id}
-                for position, sample in enumerate(linked)
-            ],
-        )
+def link_all(connection: Connection, linked: Iterable[Analysis]) -> None:
+    """Store which samples analyses have, in their order."""
+    rows = [
+        {"analysis_id": analysis.analysis_id, "position": position, "sample_id": sample.sample_id}
+        for analysis in linked
+        for position, sample in enumerate(analysis.samples)
+    ]
+    if rows:
+        connection.execute(insert(analysis_samples), rows)
 
 
 def read_linked(connection: Connection, analysis_ids: Iterable[str]) -> dict[str, list[Sample]]:
@@ -65,12 +64,12 @@ def read_linked(connection: Connection, analysis_ids: Iterable[str]) -> dict[str
         )
         rows += connection.execute(query)
     found: dict[str, list[Sample]] = {}
-    for row, sample in zip(rows, _with_parts(connection, rows), strict=True):
+    for row, sample in zip(rows, with_parts(connection, rows), strict=True):
         found.setdefault(row.analysis_id, []).append(sample)
     return found
 
 
-def _with_parts(connection: Connection, rows: Sequence[Row[Any]]) -> list[Sample]:
+def with_parts(connection: Connection, rows: Sequence[Row[Any]]) -> list[Sample]:
     """Return the samples of these rows, in their order, with specimens and donors."""
     specimen_rows: dict[str, Row[Any]] = {}
     for batch in in_batches(row.specimen_id for row in rows):
@@ -80,8 +79,8 @@ def _with_parts(connection: Connection, rows: Sequence[Row[Any]]) -> list[Sample
     for batch in in_batches(row.donor_id for row in specimen_rows.values()):
         query = select(donors).where(donors.c.donor_id.in_(batch))
         donor_rows |= {row.donor_id: row for row in connection.execute(query)}
-    specimen_of = {key: _specimen(row) for key, row in specimen_rows.items()}
-    donor_of = {key: _donor(row) for key, row in donor_rows.items()}
+    specimen_of = {key: specimen_of_row(row) for key, row in specimen_rows.items()}
+    donor_of = {key: donor_of_row(row) for key, row in donor_rows.items()}
     return [_sample(row, specimen_of[row.specimen_id], donor_of) for row in rows]
 
 
@@ -98,7 +97,8 @@ def _sample(row: Row[Any], specimen: Specimen, donor_of: Mapping[str, Donor]) ->
     )
 
 
-def _specimen(row: Row[Any]) -> Specimen:
+def specimen_of_row(row: Row[Any]) -> Specimen:
+    """Return the specimen of a row of its table."""
     return Specimen(
         specimen_id=row.specimen_id,
         donor_id=row.donor_id,
@@ -110,7 +110,8 @@ def _specimen(row: Row[Any]) -> Specimen:
     )
 
 
-def _donor(row: Row[Any]) -> Donor:
+def donor_of_row(row: Row[Any]) -> Donor:
+    """Return the donor of a row of its table."""
     return Donor(
         donor_id=row.donor_id,
         study_id=row.study_id,

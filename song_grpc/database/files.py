@@ -1,19 +1,40 @@
 """Files of analyses in SQL."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from song_grpc.database.batches import in_batches
 from song_grpc.database.tables import analyses, files
+from song_grpc.database.times import to_microseconds
 from song_grpc.domain import paging
 from song_grpc.domain.analysis import AnalysisState, File, FileAccess
+from song_grpc.domain.registered_object import ObjectConditions, RegisteredObject
 
 
 def add(connection: Connection, added: Sequence[File]) -> None:
-    """Store the files of a new analysis."""
+    """Store the files of new analyses."""
     connection.execute(insert(files), [_row_of(file) for file in added])
+
+
+def save(connection: Connection, file: File) -> None:
+    """Store the new values of a file."""
+    connection.execute(update(files).where(files.c.object_id == file.object_id).values(_row_of(file)))
+
+
+def remove(connection: Connection, object_ids: Iterable[str]) -> None:
+    """Delete files. Nothing refers to them but their analysis."""
+    for batch in in_batches(object_ids):
+        connection.execute(delete(files).where(files.c.object_id.in_(batch)))
+
+
+def find(connection: Connection, study_id: str, object_id: str) -> tuple[File, AnalysisState] | None:
+    """Return a file with the state of its analysis, None if the study has no such file."""
+    query = select(*files.c, analyses.c.state).join_from(files, analyses, analyses.c.analysis_id == files.c.analysis_id)
+    row = connection.execute(query.where(files.c.object_id == object_id, files.c.study_id == study_id)).one_or_none()
+    return None if row is None else (_file(row), AnalysisState(row.state))
 
 
 def read_of(connection: Connection, analysis_ids: Iterable[str]) -> dict[str, list[File]]:
@@ -41,15 +62,44 @@ def read_between(connection: Connection, analysis_id: str, first: str, last: str
     return [_file(row) for row in connection.execute(query.order_by(files.c.file_name))]
 
 
-def resolve(connection: Connection, object_ids: Sequence[str]) -> dict[str, tuple[File, AnalysisState]]:
-    """Return the files of these object ids without their info, each with the state of its analysis."""
-    columns = [column for column in files.c if column is not files.c.info_json]
-    joined = select(*columns, analyses.c.state).join_from(files, analyses)
-    found: dict[str, tuple[File, AnalysisState]] = {}
+def resolve(connection: Connection, object_ids: Sequence[str], now: datetime) -> dict[str, RegisteredObject]:
+    """Return what is registered under these object ids."""
+    found: dict[str, RegisteredObject] = {}
     for batch in in_batches(object_ids):
-        for row in connection.execute(joined.where(files.c.object_id.in_(batch))):
-            found[row.object_id] = (_file(row, info_json=""), AnalysisState(row.state))
+        for row in connection.execute(_registered().where(files.c.object_id.in_(batch))):
+            found[row.object_id] = _registered_object(row, now)
     return found
+
+
+def list_objects_after(
+    connection: Connection, wanted: ObjectConditions, after: str | None, limit: int, now: datetime
+) -> Sequence[RegisteredObject]:
+    """Return the objects that follow an object id, in the order of ids: of the study and analysis wanted.
+
+    Whether the other conditions hold is not looked at: what fits them can lie far apart.
+    """
+    query = _registered()
+    if wanted.study_id is not None:
+        query = query.where(files.c.study_id == wanted.study_id)
+    if wanted.analysis_id is not None:
+        query = query.where(files.c.analysis_id == wanted.analysis_id)
+    if after is not None:
+        query = query.where(files.c.object_id > after)
+    rows = connection.execute(query.order_by(files.c.object_id).limit(limit))
+    return [_registered_object(row, now) for row in rows]
+
+
+def _registered() -> Select[Any]:
+    columns = [column for column in files.c if column is not files.c.info_json]
+    return select(*columns, analyses.c.state, analyses.c.publishing_until).join_from(
+        files, analyses, analyses.c.analysis_id == files.c.analysis_id
+    )
+
+
+def _registered_object(row: Row[Any], now: datetime) -> RegisteredObject:
+    until = row.publishing_until
+    is_publishing = until is not None and until > to_microseconds(now)
+    return RegisteredObject(_file(row, info_json=""), AnalysisState(row.state), is_publishing)
 
 
 def find_holders(connection: Connection, study_id: str, md5s: Iterable[str]) -> dict[str, set[str]]:

@@ -30,18 +30,26 @@ class FoundEvent:
 
 def add(connection: Connection, action: EventAction, analysis: Analysis) -> None:
     """Store the event of a change; `analysis` as it is after the change."""
-    connection.execute(
-        insert(outbox).values(
-            event_id=new_event_id(),
-            analysis_id=analysis.analysis_id,
-            study_id=analysis.study_id,
-            action=action.value,
-            state=analysis.state.value,
-            time=to_microseconds(analysis.update_time),
-            analysis_json=canonical_json(analysis),
-            type_name=analysis.type_name,
-        )
-    )
+    add_all(connection, action, [analysis])
+
+
+def add_all(connection: Connection, action: EventAction, changed: Sequence[Analysis]) -> None:
+    """Store one event for each of these analyses, in their order."""
+    rows = [
+        {
+            "event_id": new_event_id(),
+            "analysis_id": analysis.analysis_id,
+            "study_id": analysis.study_id,
+            "action": action.value,
+            "state": analysis.state.value,
+            "time": to_microseconds(analysis.update_time),
+            "analysis_json": canonical_json(analysis),
+            "type_name": analysis.type_name,
+        }
+        for analysis in changed
+    ]
+    # Inline: no query for the number of a single row.
+    connection.execute(insert(outbox).inline(), rows)
     note_event(connection)
 
 

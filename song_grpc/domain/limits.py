@@ -69,6 +69,13 @@ UPDATE_ATTEMPTS = 3  # when the analysis changed while its update was checked
 MAX_EXPORTED_IDS = 10_000
 EXPORT_BATCH_ANALYSES = 100  # read together, if they are not larger than a page
 
+# Submissions of several callers, or of one stream.
+STORED_TOGETHER = 64  # submissions in one transaction
+STORED_TOGETHER_ROWS = 2000  # of their files and samples; at least one submission
+MAX_BULK_PAYLOADS = 64  # of one stream in work
+MAX_BULK_BYTES = 64 * MEBIBYTE  # of their text, but for the last one read
+BULK_CHECKERS = 4  # threads of a server that hold payloads of streams against their schemas
+
 # Violations.
 MAX_VIOLATIONS = 10_000
 MAX_ITEM_VIOLATIONS = 100

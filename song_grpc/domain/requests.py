@@ -18,6 +18,11 @@ class RequestKey:
     digest: str
     """Of the request's content."""
 
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """The key without the content."""
+        return self.actor, self.method, self.request_id
+
 
 def request_key(
     actor: str, method: str, request_id: str, content: list[str | bool | list[str] | None]

@@ -1,29 +1,22 @@
 """Submit an analysis, or only check it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from song_grpc.database import analyses, changes, entities, files, locks, requests, studies
-from song_grpc.database.engine import Connection, Database
-from song_grpc.domain import access, duplicates, ids, limits, matching, payload, violations
+from song_grpc.database import requests, studies
+from song_grpc.database.engine import Connection
+from song_grpc.domain import access, ids, payload, violations
 from song_grpc.domain.access import Action, Facts, Principal
-from song_grpc.domain.analysis import Analysis, AnalysisState, File
 from song_grpc.domain.analysis_type import AnalysisType
-from song_grpc.domain.errors import (
-    ParameterError,
-    StudyIdMismatchError,
-    StudyNotFoundError,
-)
-from song_grpc.domain.history import Cause
+from song_grpc.domain.errors import StudyIdMismatchError, StudyNotFoundError
 from song_grpc.domain.json_text import JsonObject
-from song_grpc.domain.matching import Matched
 from song_grpc.domain.payload import Submission
-from song_grpc.domain.requests import request_key
+from song_grpc.domain.requests import RequestKey, request_key
 from song_grpc.domain.violations import Violations
 from song_grpc.domain.work import Work
-from song_grpc.use_cases import wanted_types
+from song_grpc.use_cases import external_checks, resolve_ids, wanted_types
 from song_grpc.use_cases.environment import Environment
+from song_grpc.use_cases.submission_writer import Prepared, analysis_of, match
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,111 +31,87 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
-    """A payload that needs nothing more than to fit what is stored."""
+class _Parsed:
+    """A payload of a study that exists, and the type it is to be held against."""
 
     document: JsonObject
     analysis_type: AnalysisType
-    violations: Violations
 
 
 def submit(environment: Environment, principal: Principal, submitted: Submitted, request_id: str) -> str:
     """Submit an analysis in state UNPUBLISHED and return its id."""
+    prepared = prepare(environment, principal, submitted, request_id)
+    if isinstance(prepared, str):
+        return prepared
+    (outcome,) = environment.submissions.store([prepared])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def prepare(environment: Environment, principal: Principal, submitted: Submitted, request_id: str) -> Prepared | str:
+    """Run every check that needs no lock. A request that came before gives the id of its analysis instead."""
     access.require(principal, Action.WRITE_STUDY, Facts(study_id=submitted.study_id))
     content: list[str | bool | list[str] | None] = [submitted.study_id, submitted.payload_json]
     key = request_key(principal.name, "SubmitAnalysis", request_id, [*content, submitted.allow_duplicates])
-    if key is not None:
-        with environment.database.read() as connection:
-            answer = requests.find(connection, key)
-        if answer is not None:
-            return str(answer["analysis_id"])
-    checked = _check(environment, submitted)
-    if checked.violations.total:
-        raise violations.refuse("the payload breaks its schema", checked.violations)
-    submission = _read_submission(submitted.study_id, checked)
-    analysis_id = ids.new_analysis_id()
-    own_files = payload.read_files(checked.document, submitted.study_id, analysis_id)
-    with environment.database.write() as connection:
-        locks.lock_study(connection, submitted.study_id)
+    with environment.database.read() as connection:
         answer = requests.find(connection, key)
         if answer is not None:
             return str(answer["analysis_id"])
-        matched = _match(connection, submitted, submission, own_files)
-        now = environment.now()
-        analysis = _analysis(checked, submission, matched, own_files, now)
-        entities.add(connection, submitted.study_id, matched)
-        analyses.add(connection, analysis)
-        changes.record_submission(connection, analysis, Cause(principal.name, now))
-        requests.add(connection, key, {"analysis_id": analysis_id}, now)
-    return analysis_id
+        parsed = _parse(connection, submitted, enforce_latest=environment.enforce_latest)
+    found = _check(parsed, submitted)
+    if found.total:
+        raise violations.refuse("the payload breaks its schema", found)
+    return _prepared(parsed, submitted, principal, key)
 
 
 def validate(environment: Environment, principal: Principal, submitted: Submitted) -> Violations:
     """Run every check of `submit`, return all violations of the schema, raise what else would refuse it."""
     access.require(principal, Action.WRITE_STUDY, Facts(study_id=submitted.study_id))
-    checked = _check(environment, submitted)
-    if checked.violations.total:
-        return checked.violations
-    submission = _read_submission(submitted.study_id, checked)
-    own_files = payload.read_files(checked.document, submitted.study_id, ids.new_analysis_id())
     with environment.database.read() as connection:
-        matched = _match(connection, submitted, submission, own_files)
-    _analysis(checked, submission, matched, own_files, environment.now())
-    return checked.violations
+        parsed = _parse(connection, submitted, enforce_latest=environment.enforce_latest)
+    found = _check(parsed, submitted)
+    if found.total:
+        return found
+    prepared = _prepared(parsed, submitted, principal, None)
+    with environment.database.read() as connection:
+        matched = match(connection, prepared)
+    analysis_of(prepared, matched, environment.now())
+    return found
 
 
-def _check(environment: Environment, submitted: Submitted) -> _Checked:
-    """Do what needs no lock: the study exists, the payload parses, its type resolves, once, and its schema holds."""
-    _check_study(environment.database, submitted.study_id)
+def _parse(connection: Connection, submitted: Submitted, *, enforce_latest: bool) -> _Parsed:
+    """Say that the study exists, parse the payload and resolve its type, once."""
+    if not ids.can_exist(submitted.study_id) or not studies.exists(connection, submitted.study_id):
+        raise StudyNotFoundError(submitted.study_id)
     document = payload.read(submitted.payload_json)
-    analysis_type = wanted_types.resolve(environment, payload.wanted_type(document))
-    return _Checked(document, analysis_type, payload.violations(document, analysis_type, Work(submitted.is_wanted)))
+    wanted = payload.wanted_type(document)
+    return _Parsed(document, wanted_types.find(connection, wanted, enforce_latest=enforce_latest))
 
 
-def _match(connection: Connection, submitted: Submitted, submission: Submission, own_files: Sequence[File]) -> Matched:
-    """Hold a submission against what is stored: no file twice, and the entities as they are known."""
-    if not submitted.allow_duplicates:
-        holders = files.find_holders(connection, submitted.study_id, (file.md5 for file in own_files))
-        duplicates.check_duplicates(own_files, holders)
-    known = entities.find_known(connection, submitted.study_id, submission.samples)
-    return matching.match(submission.samples, submission.given_ids, known)
+def _check(parsed: _Parsed, submitted: Submitted) -> Violations:
+    """Hold a payload against its schema."""
+    return payload.violations(parsed.document, parsed.analysis_type, Work(submitted.is_wanted))
 
 
-def _check_study(database: Database, study_id: str) -> None:
-    if not ids.can_exist(study_id):
-        raise StudyNotFoundError(study_id)
-    with database.read() as connection:
-        if not studies.exists(connection, study_id):
-            raise StudyNotFoundError(study_id)
+def _prepared(parsed: _Parsed, submitted: Submitted, principal: Principal, key: RequestKey | None) -> Prepared:
+    """Return what a payload without violations says, under the id of its analysis to be."""
+    return Prepared(
+        actor=principal.name,
+        key=key,
+        allow_duplicates=submitted.allow_duplicates,
+        analysis_type=parsed.analysis_type,
+        submission=_read_submission(submitted.study_id, parsed),
+        own_files=payload.read_files(parsed.document, submitted.study_id, ids.new_analysis_id()),
+    )
 
 
-def _read_submission(study_id: str, checked: _Checked) -> Submission:
-    stated = checked.document["studyId"]
+def _read_submission(study_id: str, parsed: _Parsed) -> Submission:
+    stated = parsed.document["studyId"]
     if stated != study_id:
         raise StudyIdMismatchError(
             f"the request names study '{study_id}', its payload '{stated[:100]}'",
             study_id=study_id,
             payload_study_id=stated,
         )
-    return payload.read_submission(checked.document, study_id, checked.analysis_type.options.entity_model)
-
-
-def _analysis(
-    checked: _Checked, submission: Submission, matched: Matched, own_files: Sequence[File], now: datetime
-) -> Analysis:
-    """Return the analysis that a payload makes. Raises ParameterError where it is too large to be read again."""
-    analysis = Analysis(
-        analysis_id=own_files[0].analysis_id,
-        study_id=submission.study_id,
-        state=AnalysisState.UNPUBLISHED,
-        type_name=checked.analysis_type.name,
-        type_version=checked.analysis_type.version,
-        samples=matched.samples,
-        files=own_files,
-        data_json=submission.data_json,
-        create_time=now,
-        update_time=now,
-    )
-    if analysis.wire_bytes > limits.MAX_MESSAGE_BYTES:
-        raise ParameterError("payload_json", f"makes an analysis of more than {limits.MAX_MESSAGE_BYTES} bytes")
-    return analysis
+    return payload.read_submission(parsed.document, study_id, parsed.analysis_type.options.entity_model)

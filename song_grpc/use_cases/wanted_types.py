@@ -1,6 +1,7 @@
 """The version of a type that a payload asks for."""
 
 from song_grpc.database import analysis_types
+from song_grpc.database.engine import Connection
 from song_grpc.domain.analysis_type import TYPE_NAME, AnalysisType, not_found
 from song_grpc.domain.errors import TypeVersionNotLatestError
 from song_grpc.domain.payload import WantedType
@@ -12,18 +13,26 @@ def resolve(environment: Environment, wanted: WantedType) -> AnalysisType:
 
     Raises AnalysisTypeNotFoundError; TypeVersionNotLatestError where only the latest may be used.
     """
+    with environment.database.read() as connection:
+        return find(connection, wanted, enforce_latest=environment.enforce_latest)
+
+
+def find(connection: Connection, wanted: WantedType, *, enforce_latest: bool) -> AnalysisType:
+    """Return the version as `resolve` does."""
     if TYPE_NAME.fullmatch(wanted.name) is None:
         raise not_found(wanted.name)
-    with environment.database.read() as connection:
-        latest = analysis_types.latest_version(connection, wanted.name)
-        if latest is None:
-            raise not_found(wanted.name)
-        version = wanted.version or latest
-        if version > latest:
-            raise not_found(wanted.name, version, latest)
-        if environment.enforce_latest and version != latest:
-            raise TypeVersionNotLatestError(wanted.name, version, latest)
-        found = analysis_types.find(connection, wanted.name, version)
+    found = analysis_types.find(connection, wanted.name)
+    if found is None:
+        raise not_found(wanted.name)
+    latest = found.version
+    version = wanted.version or latest
+    if version == latest:
+        return found
+    if version > latest:
+        raise not_found(wanted.name, version, latest)
+    if enforce_latest:
+        raise TypeVersionNotLatestError(wanted.name, version, latest)
+    found = analysis_types.find(connection, wanted.name, version)
     if found is None:
         raise not_found(wanted.name, version, latest)
     return found
