@@ -22,7 +22,9 @@ def find_known(connection: Connection, study_id: str, wanted: Sequence[Sample]) 
         specimen_query = select(specimens).where(
             specimens.c.study_id == study_id, specimens.c.submitter_specimen_id.in_(batch)
         )
-        known.specimens |= {row.submitter_specimen_id: specimen_of_row(row) for row in connection.execute(specimen_query)}
+        known.specimens |= {
+            row.submitter_specimen_id: specimen_of_row(row) for row in connection.execute(specimen_query)
+        }
     rows: list[Row[Any]] = []
     for batch in in_batches(sample.submitter_sample_id for sample in wanted):
         query = select(samples).where(samples.c.study_id == study_id, samples.c.submitter_sample_id.in_(batch))

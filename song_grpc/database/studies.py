@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, insert, select, update
 
 from song_grpc.database.tables import studies
 from song_grpc.database.times import from_microseconds, to_microseconds
@@ -32,9 +32,18 @@ def exists(connection: Connection, study_id: str) -> bool:
     return connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id)) is not None
 
 
-def find(connection: Connection, study_id: str) -> Study | None:
-    """Return the study, None if there is none."""
-    row = connection.execute(select(studies).where(studies.c.study_id == study_id)).one_or_none()
+def save(connection: Connection, study: Study) -> None:
+    """Store the new values of a study."""
+    values = {name: getattr(study, name) for name in ("name", "organization", "description", "info_json", "wire_bytes")}
+    query = update(studies).where(studies.c.study_id == study.study_id)
+    connection.execute(query.values(visibility=study.visibility.value, **values))
+
+
+def find(connection: Connection, study_id: str, *, lock: bool = False) -> Study | None:
+    """Return the study, None if there is none; `lock` keeps others from changing it, or what it owns."""
+    query = select(studies).where(studies.c.study_id == study_id)
+    # Rows that refer to the study may still be added meanwhile.
+    row = connection.execute(query.with_for_update(key_share=True) if lock else query).one_or_none()
     return None if row is None else _study(row)
 
 

@@ -7,8 +7,9 @@ of each kind every offender is listed.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from song_grpc.domain import json_text
+from song_grpc.domain import info
 from song_grpc.domain.analysis import Donor, Sample, Specimen
+from song_grpc.domain.entity_ids import identified
 from song_grpc.domain.errors import (
     DonorDataMismatchError,
     DonorIdCorruptedError,
@@ -21,7 +22,6 @@ from song_grpc.domain.errors import (
     SpecimenIdCorruptedError,
 )
 from song_grpc.domain.payload import GivenIds
-from song_grpc.domain.schema_keywords import comparable
 
 Entity = Donor | Specimen | Sample
 _ErrorKind = Callable[[str, Sequence[tuple[str, str]]], EntityError]
@@ -70,7 +70,8 @@ def match(samples: Sequence[Sample], given_ids: Sequence[GivenIds], known: Known
     """Hold a payload's samples against what is known, and against each other. Raises an EntityError."""
     conflicts: list[_Conflict] = []
     donors, specimens, kept = dict(known.donors), dict(known.specimens), dict(known.samples)
-    for index, (sample, given) in enumerate(zip(samples, given_ids, strict=True)):
+    for index, (stated, given) in enumerate(zip(samples, given_ids, strict=True)):
+        sample = _as_stored(stated, known)
         at = f"/samples/{index}"
         conflicts += _id_conflicts(at, sample, given)
         donor = donors.setdefault(sample.donor.submitter_donor_id, sample.donor)
@@ -94,6 +95,14 @@ def match(samples: Sequence[Sample], given_ids: Sequence[GivenIds], known: Known
             for key in dict.fromkeys(sample.submitter_sample_id for sample in samples)
         ],
     )
+
+
+def _as_stored(sample: Sample, known: Known) -> Sample:
+    """Return the sample with the ids of what is stored already, wherever those came from."""
+    donor = known.donors.get(sample.donor.submitter_donor_id, sample.donor)
+    specimen = known.specimens.get(sample.specimen.submitter_specimen_id, sample.specimen)
+    stored = known.samples.get(sample.submitter_sample_id, sample)
+    return identified(sample, donor.donor_id, specimen.specimen_id, stored.sample_id)
 
 
 def _id_conflicts(at: str, sample: Sample, given: GivenIds) -> Iterator[_Conflict]:
@@ -141,10 +150,7 @@ def _data_conflict(kind: _ErrorKind, at: str, known: Entity, stated: Entity) -> 
 def _is_equal(name: str, known: object, stated: object) -> bool:
     if known == stated:
         return True
-    if name == "info_json" and isinstance(known, str) and isinstance(stated, str):
-        # The order of keys says nothing, nor does the spelling of a number: 1 is 1.0.
-        return comparable(json_text.read_info(known)) == comparable(json_text.read_info(stated))
-    return False
+    return name == "info_json" and isinstance(known, str) and isinstance(stated, str) and info.is_same(known, stated)
 
 
 def _refusal(conflicts: Sequence[_Conflict]) -> EntityError:

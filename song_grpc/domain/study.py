@@ -1,14 +1,17 @@
 """Studies."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
-from song_grpc.domain import etags, json_text
-from song_grpc.domain.errors import ParameterError, PayloadParsingError
+from song_grpc.domain import etags, info
+from song_grpc.domain.errors import ParameterError
 from song_grpc.domain.ids import check_study_id
 from song_grpc.domain.limits import MAX_STUDY_DESCRIPTION_BYTES, MAX_STUDY_INFO_BYTES, MAX_STUDY_NAME_CHARS
 
+UPDATABLE = ("name", "organization", "description", "info_json", "visibility")
+"""The fields that a study's owner may change."""
 _OVERHEAD_BYTES = 64  # of a message's tags, lengths and timestamp
 
 
@@ -46,25 +49,23 @@ class Study:
 
 
 def create_study(wanted: Study, now: datetime) -> Study:
-    """Check a study to be created, and return it as it will be stored. Raises ParameterError, PayloadParsingError."""
+    """Check a study to be created, and return it as it will be stored. Raises ParameterError."""
     check_study_id(wanted.study_id)
+    return replace(_checked(wanted), create_time=now)
+
+
+def update_study(study: Study, wanted: Study, fields: Collection[str]) -> Study:
+    """Return a study with these fields, some of `UPDATABLE`, as wanted. Raises ParameterError."""
+    return _checked(replace(study, **{field: getattr(wanted, field) for field in fields}))
+
+
+def _checked(study: Study) -> Study:
     for field in ("name", "organization", "description"):
-        text: str = getattr(wanted, field)
+        text: str = getattr(study, field)
         if "\0" in text:
             raise ParameterError(f"study.{field}", "has a NUL character, which can't be stored")
         if field != "description" and len(text) > MAX_STUDY_NAME_CHARS:
             raise ParameterError(f"study.{field}", f"has more than {MAX_STUDY_NAME_CHARS} characters")
-    if len(wanted.description.encode()) > MAX_STUDY_DESCRIPTION_BYTES:
+    if len(study.description.encode()) > MAX_STUDY_DESCRIPTION_BYTES:
         raise ParameterError("study.description", f"has more than {MAX_STUDY_DESCRIPTION_BYTES} bytes")
-    if len(wanted.info_json.encode()) > MAX_STUDY_INFO_BYTES:
-        raise ParameterError("study.info_json", f"has more than {MAX_STUDY_INFO_BYTES} bytes")
-    info = _read_info(wanted.info_json) if wanted.info_json else ""
-    return Study(wanted.study_id, wanted.name, wanted.organization, wanted.description, info, now, wanted.visibility)
-
-
-def _read_info(text: str) -> str:
-    try:
-        return json_text.write_info(json_text.read_object(text, "info_json"))
-    except PayloadParsingError as error:
-        # The contract knows one error for a bad field of this request.
-        raise ParameterError("study.info_json", str(error)) from None
+    return replace(study, info_json=info.read(study.info_json, "study.info_json", MAX_STUDY_INFO_BYTES))

@@ -95,6 +95,13 @@ def compile_base(model: EntityModel, *, type_defines_samples: bool) -> CompiledS
     )
 
 
+@lru_cache(maxsize=len(base_schema.PUBLIC_DEFINITIONS))
+def compile_definition(name: str) -> CompiledSchema:
+    """Compile one public definition of the base schema, for example `donor/donorData`."""
+    schema = _plain(base_schema.PUBLIC_DEFINITIONS[name])
+    return CompiledSchema(_DRAFT_07, schema, _FORMATS["draft-07"], defines_samples=False)
+
+
 @lru_cache(maxsize=_COMPILED_TYPES)
 def compile_stored(schema_json: str, model: EntityModel) -> CompiledSchema:
     """Compile the schema of a registered type."""

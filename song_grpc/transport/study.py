@@ -1,16 +1,19 @@
 """StudyService."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import grpc
-from song.v1 import study_pb2, study_service_pb2, study_service_pb2_grpc
+from song.v1 import entity_pb2, study_pb2, study_service_pb2, study_service_pb2_grpc
 
 from song_grpc.domain.errors import ParameterError
 from song_grpc.domain.paging import PageRequest
 from song_grpc.domain.study import Study, StudyVisibility
+from song_grpc.domain.study_tree import Branch, Piece
 from song_grpc.transport.caller import Callers
+from song_grpc.transport.entity_messages import donor_message, sample_message, specimen_message
 from song_grpc.transport.times import timestamp
-from song_grpc.use_cases import studies
+from song_grpc.use_cases import studies, study_tree
 from song_grpc.use_cases.environment import Environment
 
 _VISIBILITIES = {
@@ -53,8 +56,56 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
     ) -> study_service_pb2.ListStudiesResponse:
         """List studies."""
         page = PageRequest(request.page_size, request.page_token)
-        found, token = studies.list_page(self._environment, self._callers.principal_of(context), page)
-        return study_service_pb2.ListStudiesResponse(studies=map(_to_message, found), next_page_token=token)
+        principal = self._callers.principal_of(context)
+        if request.ids_only:
+            study_ids, token = studies.list_ids(self._environment, principal, page)
+            shown = [study_pb2.Study(study_id=study_id) for study_id in study_ids]
+        else:
+            found, token = studies.list_page(self._environment, principal, page)
+            shown = [_to_message(study) for study in found]
+        return study_service_pb2.ListStudiesResponse(studies=shown, next_page_token=token)
+
+    def UpdateStudy(
+        self, request: study_service_pb2.UpdateStudyRequest, context: grpc.ServicerContext
+    ) -> study_service_pb2.UpdateStudyResponse:
+        """Change a study."""
+        message, paths = request.study, list(request.update_mask.paths)
+        if "visibility" in paths and message.visibility == study_pb2.STUDY_VISIBILITY_UNSPECIFIED:
+            # Taken for OPEN, a forgotten value would open a study.
+            raise ParameterError("study.visibility", "give OPEN or CONTROLLED")
+        principal = self._callers.principal_of(context)
+        updated = studies.update(self._environment, principal, _to_domain(message), message.etag, paths)
+        return study_service_pb2.UpdateStudyResponse(study=_to_message(updated))
+
+    def GetStudyTree(
+        self, request: study_service_pb2.GetStudyTreeRequest, context: grpc.ServicerContext
+    ) -> Iterator[study_service_pb2.GetStudyTreeResponse]:
+        """Stream the donors of a study with their specimens and samples."""
+        principal = self._callers.principal_of(context)
+        for piece in study_tree.walk(self._environment, principal, request.study_id, request.after_submitter_donor_id):
+            if not context.is_active():
+                return
+            yield _tree_message(piece)
+
+
+def _tree_message(piece: Piece) -> study_service_pb2.GetStudyTreeResponse:
+    """Return a piece of the tree; of what the message before has already, it names the ids only."""
+    donor = piece.donor
+    named = entity_pb2.Donor(donor_id=donor.donor_id, submitter_donor_id=donor.submitter_donor_id)
+    return study_service_pb2.GetStudyTreeResponse(
+        donor=named if piece.goes_on else donor_message(donor, with_etag=True),
+        specimens=map(_branch_message, piece.branches),
+        goes_on=not piece.is_last,
+    )
+
+
+def _branch_message(branch: Branch) -> study_service_pb2.SpecimenTree:
+    specimen = branch.specimen
+    named = entity_pb2.Specimen(specimen_id=specimen.specimen_id, submitter_specimen_id=specimen.submitter_specimen_id)
+    return study_service_pb2.SpecimenTree(
+        specimen=named if branch.goes_on else specimen_message(specimen, with_etag=True),
+        samples=[sample_message(sample, with_parts=False, with_etag=True) for sample in branch.samples],
+    )
 
 
 def _to_domain(message: study_pb2.Study) -> Study:

@@ -31,7 +31,8 @@ class EntityServiceStub(object):
 
     A correction touches every analysis that refers to what is corrected, in every state: each gets an entry in its
     history and an UPDATE event, in the transaction of the correction. What is corrected must keep the rules
-    of the base schema. Deleting cascades downwards, all or nothing.
+    of the base schema; the fields of violations are pointers into what is corrected, such as `/gender`. All samples of a
+    specimen must suit its designation. Deleting cascades downwards, all or nothing.
 
     Reading needs READ on the study, unless a PUBLISHED analysis of an OPEN study refers to it. Every method can also
     fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry) and INTERNAL UNKNOWN_ERROR.
@@ -111,7 +112,8 @@ class EntityServiceServicer(object):
 
     A correction touches every analysis that refers to what is corrected, in every state: each gets an entry in its
     history and an UPDATE event, in the transaction of the correction. What is corrected must keep the rules
-    of the base schema. Deleting cascades downwards, all or nothing.
+    of the base schema; the fields of violations are pointers into what is corrected, such as `/gender`. All samples of a
+    specimen must suit its designation. Deleting cascades downwards, all or nothing.
 
     Reading needs READ on the study, unless a PUBLISHED analysis of an OPEN study refers to it. Every method can also
     fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry) and INTERNAL UNKNOWN_ERROR.
@@ -147,7 +149,9 @@ class EntityServiceServicer(object):
         Errors:
         NOT_FOUND DONOR_DOES_NOT_EXIST          no such donor in this study.
         INVALID_ARGUMENT SCHEMA_VIOLATION       the result breaks the base schema.
-        INVALID_ARGUMENT MALFORMED_PARAMETER    the mask names none or an unknown field, or the etag is missing.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    the mask names none or an unknown field, the etag is missing,
+        or `info_json` is no JSON object, above 4 MiB, or makes an analysis too
+        large to be read.
         ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
@@ -199,7 +203,9 @@ class EntityServiceServicer(object):
         Errors:
         NOT_FOUND SPECIMEN_DOES_NOT_EXIST       no such specimen in this study.
         INVALID_ARGUMENT SCHEMA_VIOLATION       the result breaks the base schema.
-        INVALID_ARGUMENT MALFORMED_PARAMETER    the mask names none or an unknown field, or the etag is missing.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    the mask names none or an unknown field, the etag is missing,
+        or `info_json` is no JSON object, above 4 MiB, or makes an analysis too
+        large to be read.
         ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
@@ -251,7 +257,9 @@ class EntityServiceServicer(object):
         Errors:
         NOT_FOUND SAMPLE_DOES_NOT_EXIST         no such sample in this study.
         INVALID_ARGUMENT SCHEMA_VIOLATION       the result breaks the base schema.
-        INVALID_ARGUMENT MALFORMED_PARAMETER    the mask names none or an unknown field, or the etag is missing.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    the mask names none or an unknown field, the etag is missing,
+        or `info_json` is no JSON object, above 4 MiB, or makes an analysis too
+        large to be read.
         ABORTED ETAG_MISMATCH                   it was changed since it was read; read it again.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
@@ -350,7 +358,8 @@ class EntityService(object):
 
     A correction touches every analysis that refers to what is corrected, in every state: each gets an entry in its
     history and an UPDATE event, in the transaction of the correction. What is corrected must keep the rules
-    of the base schema. Deleting cascades downwards, all or nothing.
+    of the base schema; the fields of violations are pointers into what is corrected, such as `/gender`. All samples of a
+    specimen must suit its designation. Deleting cascades downwards, all or nothing.
 
     Reading needs READ on the study, unless a PUBLISHED analysis of an OPEN study refers to it. Every method can also
     fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry) and INTERNAL UNKNOWN_ERROR.

@@ -196,7 +196,7 @@ class UpdateStudyRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Which fields to change, of `name`, `organization`, `description`, `info_json`, `visibility`. Required, at
-        least one. A named field that is empty in `study` is emptied.
+        least one. A named field that is empty in `study` is emptied; `visibility` can't be.
         """
 
     def __init__(
@@ -265,31 +265,35 @@ Global___GetStudyTreeRequest: _TypeAlias = GetStudyTreeRequest  # noqa: Y015
 
 @_typing.final
 class GetStudyTreeResponse(_message.Message):
-    """Response of GetStudyTree: one donor."""
+    """Response of GetStudyTree: one donor, or a part of it. A donor of more than 3 MiB comes in several messages in
+    a row.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DONOR_FIELD_NUMBER: _builtins.int
     SPECIMENS_FIELD_NUMBER: _builtins.int
+    GOES_ON_FIELD_NUMBER: _builtins.int
+    goes_on: _builtins.bool
+    """The next message goes on with this donor: with further specimens, or further samples of the last one."""
     @_builtins.property
     def donor(self) -> _entity_pb2.Donor:
-        """The donor."""
+        """The donor. Where the message before began it, only its ids."""
 
     @_builtins.property
     def specimens(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpecimenTree]:
-        """Its specimens, by submitter id. A donor with more than 3 MiB of them comes in several messages in a row,
-        each with other specimens.
-        """
+        """Its specimens, by submitter id."""
 
     def __init__(
         self,
         *,
         donor: _entity_pb2.Donor | None = ...,
         specimens: _abc.Iterable[Global___SpecimenTree] | None = ...,
+        goes_on: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["donor", b"donor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["donor", b"donor", "specimens", b"specimens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["donor", b"donor", "goes_on", b"goes_on", "specimens", b"specimens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -305,7 +309,7 @@ class SpecimenTree(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def specimen(self) -> _entity_pb2.Specimen:
-        """The specimen."""
+        """The specimen. Where the message before began it, only its ids."""
 
     @_builtins.property
     def samples(self) -> _containers.RepeatedCompositeFieldContainer[_entity_pb2.Sample]:

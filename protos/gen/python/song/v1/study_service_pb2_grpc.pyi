@@ -57,10 +57,11 @@ class StudyServiceStub:
     GetStudyTree: _grpc.UnaryStreamMultiCallable[_study_service_pb2.GetStudyTreeRequest, _study_service_pb2.GetStudyTreeResponse]
     """Streams every donor of a study with its specimens and their samples, one donor a message, by
     submitter id. What is submitted meanwhile may or may not be there. A stream that broke goes on after
-    the last donor received: give its `submitter_donor_id`.
+    the last donor that came whole: give its `submitter_donor_id`.
 
     Errors:
       NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    `after_submitter_donor_id` can't be a submitter id.
       PERMISSION_DENIED SCOPE_MISSING         needs READ on the study.
       RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
     """
@@ -138,10 +139,11 @@ class StudyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Iterator[_study_service_pb2.GetStudyTreeResponse]:
         """Streams every donor of a study with its specimens and their samples, one donor a message, by
         submitter id. What is submitted meanwhile may or may not be there. A stream that broke goes on after
-        the last donor received: give its `submitter_donor_id`.
+        the last donor that came whole: give its `submitter_donor_id`.
 
         Errors:
           NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    `after_submitter_donor_id` can't be a submitter id.
           PERMISSION_DENIED SCOPE_MISSING         needs READ on the study.
           RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
         """
