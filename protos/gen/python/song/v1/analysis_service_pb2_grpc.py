@@ -28,8 +28,9 @@ if _version_not_supported:
 class AnalysisServiceStub(object):
     """Analyses: validated on submission, published when Score holds every file.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -108,8 +109,9 @@ class AnalysisServiceStub(object):
 class AnalysisServiceServicer(object):
     """Analyses: validated on submission, published when Score holds every file.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     def SubmitAnalysis(self, request, context):
@@ -425,8 +427,9 @@ def add_AnalysisServiceServicer_to_server(servicer, server):
 class AnalysisService(object):
     """Analyses: validated on submission, published when Score holds every file.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod

@@ -16,8 +16,9 @@ class AnalysisTypeServiceStub:
     """Analysis types: administrators register versioned JSON Schemas, submitters read them.
     `sequencingRead` and `variantCall` are registered on an empty database.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
@@ -87,8 +88,9 @@ class AnalysisTypeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Analysis types: administrators register versioned JSON Schemas, submitters read them.
     `sequencingRead` and `variantCall` are registered on an empty database.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     @_abc_1.abstractmethod

@@ -34,8 +34,11 @@ class EntityServiceStub(object):
     of the base schema; the fields of violations are pointers into what is corrected, such as `/gender`. All samples of a
     specimen must suit its designation. Deleting cascades downwards, all or nothing.
 
-    Reading needs READ on the study, unless a PUBLISHED analysis of an OPEN study refers to it. Every method can also
-    fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry) and INTERNAL UNKNOWN_ERROR.
+    Reading needs READ on the study, unless a PUBLISHED analysis of an OPEN study refers to it.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -115,8 +118,11 @@ class EntityServiceServicer(object):
     of the base schema; the fields of violations are pointers into what is corrected, such as `/gender`. All samples of a
     specimen must suit its designation. Deleting cascades downwards, all or nothing.
 
-    Reading needs READ on the study, unless a PUBLISHED analysis of an OPEN study refers to it. Every method can also
-    fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry) and INTERNAL UNKNOWN_ERROR.
+    Reading needs READ on the study, unless a PUBLISHED analysis of an OPEN study refers to it.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     def GetDonor(self, request, context):
@@ -361,8 +367,11 @@ class EntityService(object):
     of the base schema; the fields of violations are pointers into what is corrected, such as `/gender`. All samples of a
     specimen must suit its designation. Deleting cascades downwards, all or nothing.
 
-    Reading needs READ on the study, unless a PUBLISHED analysis of an OPEN study refers to it. Every method can also
-    fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry) and INTERNAL UNKNOWN_ERROR.
+    Reading needs READ on the study, unless a PUBLISHED analysis of an OPEN study refers to it.
+
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod

@@ -16,8 +16,9 @@ class EventServiceStub:
     """Events: what happened to analyses, for indexers and other services. The same events go to Kafka where one is
     configured; WatchEvents needs none.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
@@ -52,8 +53,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     """Events: what happened to analyses, for indexers and other services. The same events go to Kafka where one is
     configured; WatchEvents needs none.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     @_abc_1.abstractmethod

@@ -28,8 +28,9 @@ if _version_not_supported:
 class FileServiceStub(object):
     """Files of analyses, and what Score asks about the objects it holds.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -73,8 +74,9 @@ class FileServiceStub(object):
 class FileServiceServicer(object):
     """Files of analyses, and what Score asks about the objects it holds.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     def ListFiles(self, request, context):
@@ -205,8 +207,9 @@ def add_FileServiceServicer_to_server(servicer, server):
 class FileService(object):
     """Files of analyses, and what Score asks about the objects it holds.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod

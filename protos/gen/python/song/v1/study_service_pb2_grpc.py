@@ -28,8 +28,9 @@ if _version_not_supported:
 class StudyServiceStub(object):
     """Studies: the first thing to create, and what scopes are granted on.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     def __init__(self, channel):
@@ -68,8 +69,9 @@ class StudyServiceStub(object):
 class StudyServiceServicer(object):
     """Studies: the first thing to create, and what scopes are granted on.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     def CreateStudy(self, request, context):
@@ -176,8 +178,9 @@ def add_StudyServiceServicer_to_server(servicer, server):
 class StudyService(object):
     """Studies: the first thing to create, and what scopes are granted on.
 
-    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID, UNAVAILABLE SERVICE_UNAVAILABLE (retry)
-    and INTERNAL UNKNOWN_ERROR.
+    Every method can also fail with UNAUTHENTICATED TOKEN_INVALID or TOKEN_EXPIRED; with TOKEN_MISSING in place of
+    SCOPE_MISSING where the call brings no token; with UNAVAILABLE SERVICE_UNAVAILABLE, GATEWAY_IS_DOWN (both: retry) or
+    BAD_REPLY_FROM_GATEWAY where the identity provider is asked; and with INTERNAL UNKNOWN_ERROR.
     """
 
     @staticmethod
