@@ -22,6 +22,7 @@ from song.v1 import (
     analysis_service_pb2_grpc,
     analysis_type_service_pb2,
     analysis_type_service_pb2_grpc,
+    entity_service_pb2_grpc,
     file_service_pb2_grpc,
     study_pb2,
     study_service_pb2,
@@ -158,6 +159,7 @@ class World:
         self.types = analysis_type_service_pb2_grpc.AnalysisTypeServiceStub(self.channel)
         self.analyses = analysis_service_pb2_grpc.AnalysisServiceStub(self.channel)
         self.files = file_service_pb2_grpc.FileServiceStub(self.channel)
+        self.entities = entity_service_pb2_grpc.EntityServiceStub(self.channel)
         self.database = Database(url)
 
     def calling_with(self, token: str) -> "World":
