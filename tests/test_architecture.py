@@ -67,6 +67,8 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("song_grpc/domain/validation.py", "referencing"): "part of that library",
     ("song_grpc/domain/validation_keywords.py", "jsonschema"): "the library's keywords, replaced",
     ("song_grpc/domain/patterns.py", "regex"): "the one module that knows the library for patterns that can be stopped",
+    ("song_grpc/domain/search_patterns.py", "regex"): "patterns of id searches, which can be stopped as well",
+    ("song_grpc/domain/search_patterns.py", "time"): "as `work.py`: a bound on time needs a clock",
     ("song_grpc/domain/work.py", "time"): "a bound on time needs a clock; no verdict but `too much` comes from it",
     ("song_grpc/domain/json_text.py", "simplejson"): "the one module that reads and writes exact JSON numbers",
     ("song_grpc/transport/item_errors.py", "google.rpc"): "takes a status of the error table apart",

@@ -76,19 +76,27 @@ def list_after(
     ordering: Ordering,
     after: paging.Key | None,
     limit: int,
+    *,
+    starts_with_ids: bool = False,
 ) -> Sequence[paging.Row]:
     """Return the rows, in these states and each with its state's condition, that follow (time, analysis_id).
 
     Each state is a walk along its own part of an index, so that a page costs the same in a study of any size, as
-    long as the condition selects much or has an index of its own.
+    long as the condition selects much or has an index of its own. `starts_with_ids` says that the conditions name
+    the few ids that can be meant.
     """
+    study: ColumnElement[str] = _COLUMNS.study_id
+    state_of: ColumnElement[str] = _COLUMNS.state
+    if starts_with_ids and connection.dialect.name == "sqlite":
+        # SQLite can't know how few there are, and would walk; no index has these.
+        study, state_of = study.concat(""), state_of.concat("")
     time = _COLUMNS[ordering.time.value]
     key = tuple_(time, _COLUMNS.analysis_id)
     order = (time.desc(), _COLUMNS.analysis_id.desc()) if ordering.is_descending else (time, _COLUMNS.analysis_id)
     found: list[paging.Row] = []
     for state, condition in walks.items():
         query = select(time.label("time"), _COLUMNS.analysis_id, _COLUMNS.wire_bytes).where(
-            _COLUMNS.study_id == study_id, _COLUMNS.state == state.value, time.is_not(None), condition
+            study == study_id, state_of == state.value, time.is_not(None), condition
         )
         if after is not None:
             query = query.where(key < tuple_(*after) if ordering.is_descending else key > tuple_(*after))

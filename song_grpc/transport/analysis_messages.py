@@ -2,26 +2,28 @@
 
 from collections.abc import Sequence
 
-from song.v1 import analysis_pb2, analysis_type_pb2, entity_pb2
+from song.v1 import analysis_pb2, analysis_type_pb2
 
-from song_grpc.domain.analysis import Analysis, Donor, Sample, Specimen, StateChange
+from song_grpc.domain import read_masks
+from song_grpc.domain.analysis import Analysis, StateChange
 from song_grpc.domain.limits import MAX_PAGE_BYTES
 from song_grpc.domain.violations import Violation
+from song_grpc.transport.entity_messages import sample_message
 from song_grpc.transport.file import STATE_VALUES, file_message
 from song_grpc.transport.times import timestamp
 
 _VIOLATION_OVERHEAD_BYTES = 24  # tags and lengths
 
 
-def analysis_message(analysis: Analysis) -> analysis_pb2.Analysis:
-    """Return an analysis as message."""
+def analysis_message(analysis: Analysis, fields: frozenset[str] = read_masks.ALL) -> analysis_pb2.Analysis:
+    """Return these fields of an analysis as message."""
     first, last = analysis.first_publish_time, analysis.publish_time
-    return analysis_pb2.Analysis(
+    message = analysis_pb2.Analysis(
         analysis_id=analysis.analysis_id,
         study_id=analysis.study_id,
         state=STATE_VALUES[analysis.state],
         analysis_type=analysis_type_pb2.AnalysisTypeReference(name=analysis.type_name, version=analysis.type_version),
-        samples=map(_sample_message, analysis.samples),
+        samples=map(sample_message, analysis.samples),
         files=map(file_message, analysis.files),
         data_json=analysis.data_json,
         create_time=timestamp(analysis.create_time),
@@ -31,6 +33,9 @@ def analysis_message(analysis: Analysis) -> analysis_pb2.Analysis:
         state_changes=map(_change_message, analysis.state_changes),
         etag=analysis.etag,
     )
+    for field in read_masks.ALL - fields:
+        message.ClearField(field)  # type: ignore[arg-type] # the fields' names are the contract's
+    return message
 
 
 def _change_message(change: StateChange) -> analysis_pb2.StateChange:
@@ -40,40 +45,6 @@ def _change_message(change: StateChange) -> analysis_pb2.StateChange:
         update_time=timestamp(change.time),
         actor=change.actor,
         reason=change.reason,
-    )
-
-
-def _sample_message(sample: Sample) -> entity_pb2.Sample:
-    return entity_pb2.Sample(
-        sample_id=sample.sample_id,
-        specimen_id=sample.specimen_id,
-        submitter_sample_id=sample.submitter_sample_id,
-        sample_type=sample.sample_type,
-        matched_normal_submitter_sample_id=sample.matched_normal_submitter_sample_id,
-        info_json=sample.info_json,
-        specimen=_specimen_message(sample.specimen),
-        donor=_donor_message(sample.donor),
-    )
-
-
-def _specimen_message(specimen: Specimen) -> entity_pb2.Specimen:
-    return entity_pb2.Specimen(
-        specimen_id=specimen.specimen_id,
-        donor_id=specimen.donor_id,
-        submitter_specimen_id=specimen.submitter_specimen_id,
-        tumour_normal_designation=specimen.tumour_normal_designation,
-        specimen_tissue_source=specimen.specimen_tissue_source,
-        specimen_type=specimen.specimen_type,
-        info_json=specimen.info_json,
-    )
-
-
-def _donor_message(donor: Donor) -> entity_pb2.Donor:
-    return entity_pb2.Donor(
-        donor_id=donor.donor_id,
-        submitter_donor_id=donor.submitter_donor_id,
-        gender=donor.gender,
-        info_json=donor.info_json,
     )
 
 

@@ -1,45 +1,76 @@
-"""Get and list analyses and files."""
+"""Get and list analyses, and list their files."""
 
 from collections.abc import Sequence
 
-from song_grpc.database import analyses, files, studies
-from song_grpc.domain import access, filters, ids, limits, paging
+from song_grpc.database import analyses, files, filtering, studies
+from song_grpc.domain import access, filter_tree, filters, ids, ordering, paging, read_masks
 from song_grpc.domain.access import Action, Facts, Principal
 from song_grpc.domain.analysis import Analysis, AnalysisState, File
-from song_grpc.domain.errors import AnalysisNotFoundError, ParameterError, StudyNotFoundError
+from song_grpc.domain.errors import AnalysisNotFoundError, StudyNotFoundError
+from song_grpc.use_cases.analysis_pages import read_page, visible_fields, visible_states
 from song_grpc.use_cases.environment import Environment
 
 
-def get(environment: Environment, principal: Principal, study_id: str, analysis_id: str) -> Analysis:
-    """Return an analysis. Raises AnalysisNotFoundError, also where the caller may not see it."""
+def get(
+    environment: Environment,
+    principal: Principal,
+    study_id: str,
+    analysis_id: str,
+    fields: frozenset[str] = read_masks.ALL,
+) -> tuple[Analysis, frozenset[str]]:
+    """Return an analysis, and which of the wanted fields the caller may see.
+
+    Raises AnalysisNotFoundError, also where the caller may not see the analysis.
+    """
     if not (ids.can_exist(study_id) and ids.can_exist(analysis_id)):
         raise AnalysisNotFoundError(study_id, analysis_id)
     with environment.database.read() as connection:
+        study = studies.find(connection, study_id)
         state = analyses.find_state(connection, study_id, analysis_id)
-        found = analyses.find(connection, study_id, analysis_id) if _may_see(principal, study_id, state) else None
+        if study is None or not _may_see(principal, study_id, state):
+            raise AnalysisNotFoundError(study_id, analysis_id)
+        shown = visible_fields(principal, study_id, study.visibility, fields)
+        found = analyses.find(connection, study_id, analysis_id, fields=shown)
     if found is None:
         raise AnalysisNotFoundError(study_id, analysis_id)
-    return found
+    return found, shown
 
 
 def list_page(
-    environment: Environment, principal: Principal, study_id: str, text: str, page: paging.PageRequest
-) -> tuple[Sequence[Analysis], str]:
-    """Return a page of a study's analyses that a filter selects, oldest first, and the token of the next."""
+    environment: Environment,
+    principal: Principal,
+    study_id: str,
+    selection: tuple[str, str],
+    page: paging.PageRequest,
+    fields: frozenset[str] = read_masks.ALL,
+) -> tuple[Sequence[Analysis], frozenset[str], str]:
+    """Return a page of a study's analyses, which of the wanted fields it shows, and the token of the next.
+
+    `selection` is filter and order, as the request has them.
+    """
     limit = page.limit
-    wanted = filters.read_states(text)
-    scope = ("analyses", study_id, *(state.value for state in wanted))
+    wanted, order = filters.parse(selection[0]), ordering.parse(selection[1])
+    scope = ("analyses", study_id, *selection)
     after = paging.read_token(page.token, scope, (int, str))
     if not ids.can_exist(study_id):
         raise StudyNotFoundError(study_id)
-    states = [state for state in wanted if _may_see(principal, study_id, state)]
     with environment.database.read() as connection:
-        if not studies.exists(connection, study_id):
+        study = studies.find(connection, study_id)
+        if study is None:
             raise StudyNotFoundError(study_id)
-        rows = analyses.list_after(connection, study_id, states, after, limit + 1)
-        shown = paging.cut(rows, limit)
-        found = analyses.read(connection, [str(row.key[1]) for row in shown])
-    return found, paging.next_token(scope, rows, shown)
+        shows_data = access.may_see_data(principal, study_id, study.visibility)
+        walks = {}
+        for state in visible_states(principal, study_id):
+            left = filter_tree.given(wanted, state, shows_data=shows_data)
+            if left is not False:
+                walks[state] = filtering.condition(connection, study_id, left)
+        starts_with_ids = filtering.has_selective_id(wanted)
+        rows = analyses.list_after(
+            connection, study_id, walks, order, after, limit + 1, starts_with_ids=starts_with_ids
+        )
+        shown = visible_fields(principal, study_id, study.visibility, fields)
+        found = read_page(connection, rows, limit, shown)
+    return found, shown, paging.next_token(scope, rows, rows[: len(found)])
 
 
 def list_files(
@@ -59,23 +90,6 @@ def list_files(
         names = [str(row.key[0]) for row in shown]
         found = files.read_between(connection, analysis_id, names[0], names[-1]) if names else []
     return found, paging.next_token(scope, rows, shown)
-
-
-def resolve_objects(
-    environment: Environment, principal: Principal, object_ids: Sequence[str]
-) -> tuple[Sequence[tuple[File, AnalysisState]], Sequence[str]]:
-    """Return the files of these objects, without their info, in the order asked, and the ids that are missing."""
-    if not 0 < len(object_ids) <= limits.MAX_RESOLVED_OBJECTS:
-        raise ParameterError("object_ids", f"give 1 to {limits.MAX_RESOLVED_OBJECTS} ids")
-    with environment.database.read() as connection:
-        known = files.resolve(connection, [object_id for object_id in object_ids if ids.can_exist(object_id)])
-    visible = {
-        object_id: (file, state)
-        for object_id, (file, state) in known.items()
-        if _may_see(principal, file.study_id, state)
-    }
-    found = [visible[object_id] for object_id in object_ids if object_id in visible]
-    return found, [object_id for object_id in object_ids if object_id not in visible]
 
 
 def _may_see(principal: Principal, study_id: str, state: AnalysisState | None) -> bool:

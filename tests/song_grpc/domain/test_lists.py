@@ -1,42 +1,11 @@
-"""Filters and pages."""
+"""Pages of lists."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from song_grpc.domain import paging
-from song_grpc.domain.analysis import AnalysisState
 from song_grpc.domain.errors import ParameterError
-from song_grpc.domain.filters import read_states
-
-UNPUBLISHED, PUBLISHED, SUPPRESSED = AnalysisState
-
-
-@pytest.mark.parametrize(
-    ("text", "states"),
-    [
-        ("", (PUBLISHED,)),
-        ("  ", (PUBLISHED,)),
-        ("state = UNPUBLISHED", (UNPUBLISHED,)),
-        ('state="SUPPRESSED"', (SUPPRESSED,)),
-        ("state = SUPPRESSED OR state = UNPUBLISHED OR state=SUPPRESSED", (UNPUBLISHED, SUPPRESSED)),
-    ],
-)
-def test_filters_name_states(text: str, states: tuple[AnalysisState, ...]) -> None:
-    assert read_states(text) == states
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("state", "state = published", "state = X", "state != PUBLISHED", "state = PUBLISHED AND state = X", "OR"),
-        *("state = PUBLISHED or state = UNPUBLISHED", 'state = "PUBLISHED', "x = PUBLISHED", "state = PUBLISHED OR "),
-        *(" OR ".join(["state = PUBLISHED"] * 33), "state = PUBLISHED" + " " * 2048),
-    ],
-)
-def test_other_filters_are_refused(text: str) -> None:
-    with pytest.raises(ParameterError):
-        read_states(text)
 
 
 @given(
