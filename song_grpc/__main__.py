@@ -18,6 +18,7 @@ from song_grpc.database.engine import MIGRATIONS, Database
 from song_grpc.domain import limits, validation
 from song_grpc.domain.events import EventFormat
 from song_grpc.gateways.event_broker import EventBroker
+from song_grpc.gateways.http_sources import HttpSources
 from song_grpc.gateways.score import ScoreGateway
 from song_grpc.settings import SongSettings
 from song_grpc.transport.analysis import AnalysisServicer
@@ -46,8 +47,16 @@ class Song:
         self._score = ScoreGateway(settings.score_address, token)
         draining = threading.Event()
         now = partial(datetime.now, UTC)
+        self._sources, self._entity_ids = HttpSources(), settings.entity_ids()
         environment = Environment(
-            *(database, self._score, settings.enforce_latest, now, draining), SubmissionWriter(database, now)
+            database=database,
+            stored_objects=self._score,
+            external_sources=self._sources,
+            entity_ids=self._entity_ids,
+            enforce_latest=settings.enforce_latest,
+            now=now,
+            draining=draining,
+            submissions=SubmissionWriter(database, now),
         )
         analysis_types.register_builtin(environment)
         self._authenticator = settings.authenticator()
@@ -91,6 +100,9 @@ class Song:
         if self._broker is not None:
             self._broker.close()
         self._score.close()
+        self._sources.close()
+        if self._entity_ids is not None:
+            self._entity_ids.close()
         self._authenticator.close()
         self._database.close()
 

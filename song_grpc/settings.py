@@ -8,9 +8,10 @@ from pydantic_settings import SettingsConfigDict
 from runtime_grpc.authentication_settings import AuthenticationSettings
 from song_grpc.domain.access import Policy
 from song_grpc.event_settings import EventSettings
+from song_grpc.id_service_settings import IdServiceSettings
 
 
-class SongSettings(EventSettings, AuthenticationSettings):
+class SongSettings(IdServiceSettings, EventSettings, AuthenticationSettings):
     """Everything Song can be told: `SONG_SERVER_<NAME>` in the environment, `--<name>` on the command line."""
 
     model_config = SettingsConfigDict(env_prefix="SONG_SERVER_", extra="forbid")

@@ -15,6 +15,14 @@ def lock_new_types(connection: Connection) -> None:
     _lock(connection, "analysis_types")
 
 
+def lock_new_entities(connection: Connection) -> None:
+    """Let donors, specimens and samples with ids of an id service be added one transaction at a time, in all studies.
+
+    Taken after the study's lock.
+    """
+    _lock(connection, "entities")
+
+
 def lock_study(connection: Connection, study_id: str) -> None:
     """Let analyses be added to a study one at a time: duplicates and shared entities are seen."""
     query = select(tables.studies.c.study_id).where(tables.studies.c.study_id == study_id)

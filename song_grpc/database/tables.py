@@ -34,7 +34,7 @@ ID = key(64)
 STATE = String(16)
 
 locks = Table("locks", METADATA, Column("name", key(64), primary_key=True))
-"""Rows to lock where what is written has no row yet. Made by the migration: `studies`, `analysis_types`."""
+"""Rows to lock where what is written has no row yet. Made by migrations: `studies`, `analysis_types`, `entities`."""
 
 studies = Table(
     "studies",
@@ -122,6 +122,8 @@ analyses = Table(
     Index(None, "study_id", "state", "create_time", "analysis_id"),
     Index(None, "study_id", "state", "update_time", "analysis_id"),
     Index(None, "study_id", "state", "publish_time", "analysis_id"),
+    # Comparisons of types walk it.
+    Index(None, "type_name", "type_version", "analysis_id"),
 )
 # On PostgreSQL, the migration makes ix_analyses_data too: GIN over song_filterable(data_json), for filters on data.
 

@@ -90,6 +90,27 @@ SCORE_SILENCE_SECONDS = 1.0  # of all waiting publishes; then no other one waits
 PUBLISHING_SECONDS = 60.0  # that an analysis stays marked as publishing, if its publish does not end before
 PUBLISH_ATTEMPTS = 3  # when the analysis changed while Score was asked
 
+# What is asked over HTTP: external sources of types, the id service.
+MAX_EXTERNAL_VALIDATIONS = 20
+MAX_URL_TEMPLATE_CHARS = 2048
+MAX_JSON_PATH_CHARS = 512
+MAX_EXTERNAL_VALUES = 1000  # of one payload
+MAX_EXTERNAL_VALUE_CHARS = 1024
+MAX_EXTERNAL_PERMISSIONS = 10_000
+EXTERNAL_PERMISSION_SECONDS = 60.0
+EXTERNAL_SOURCES_SECONDS = 20.0  # for all values of one payload
+ID_SERVICE_SECONDS = 25.0  # for all entities of one payload, which has 30 s in all
+MAX_SERVICE_IDS = 50_000
+SERVICE_ID_SECONDS = 600.0
+MAX_SERVICE_ID_CHARS = 36
+OUTBOUND_TRY_SECONDS = 5.0
+OUTBOUND_TRIES = 3
+MAX_OUTBOUND_ANSWER_BYTES = MEBIBYTE
+OUTBOUND_CALLS = 32  # at once, to all external sources; to the id service as many again
+OUTBOUND_CALLS_TOGETHER = 8  # of one payload
+OUTBOUND_WAITERS = 6  # payloads that may wait for them; other calls keep the rest of the server's threads
+OUTBOUND_PLACE_SECONDS = 1.0
+
 # Events.
 MAX_WATCHED_STUDIES = 100
 MAX_WATCHED_TYPES = 100

@@ -68,6 +68,8 @@ class Submission:
     given_ids: Sequence[GivenIds]
     """Beside each sample."""
     data_json: str
+    ids_are_external: bool = False
+    """New entities have ids of the id service: another study's may have got the same."""
 
 
 def read(text: str, field: str = "payload_json", name: str = "the payload") -> json_text.JsonObject:

@@ -20,6 +20,7 @@ from song_grpc.domain.history import Cause
 from song_grpc.domain.matching import Known, Matched
 from song_grpc.domain.payload import Submission
 from song_grpc.domain.requests import RequestKey
+from song_grpc.use_cases import untaken_ids
 
 Outcome = str | Exception
 """The id of the analysis, or why there is none."""
@@ -56,7 +57,7 @@ class Prepared:
 
 def match(connection: Connection, prepared: Prepared) -> Matched:
     """Hold a submission against what is stored: no file twice, and the entities as they are known."""
-    return _match(prepared, *_read_known(connection, [prepared]))
+    return _match(connection, prepared, *_read_known(connection, [prepared]))
 
 
 def analysis_of(prepared: Prepared, matched: Matched, now: datetime) -> Analysis:
@@ -189,6 +190,8 @@ class _Accepted:
     def __init__(self, connection: Connection, together: Sequence[Prepared]) -> None:
         """Read what concerns these submissions, all to one study."""
         self._connection, self._study_id = connection, together[0].study_id
+        if any(one.submission.ids_are_external for one in together):
+            locks.lock_new_entities(connection)
         keys = [one.key for one in together if one.key is not None]
         self._answers = requests.find_all(connection, keys) if keys else {}
         self._holders, self._known = _read_known(connection, together)
@@ -205,7 +208,7 @@ class _Accepted:
             answer = requests.answer_to(key, self._answers)
             if answer is not None:
                 return str(answer["analysis_id"])
-            matched = _match(prepared, self._holders, self._known)
+            matched = _match(self._connection, prepared, self._holders, self._known)
             analysis = analysis_of(prepared, matched, time)
         except SongError as error:
             return error
@@ -246,7 +249,10 @@ def _read_known(connection: Connection, together: Sequence[Prepared]) -> tuple[d
     return holders, entities.find_known(connection, study_id, samples)
 
 
-def _match(prepared: Prepared, holders: dict[str, set[str]], known: Known) -> Matched:
+def _match(connection: Connection, prepared: Prepared, holders: dict[str, set[str]], known: Known) -> Matched:
     if not prepared.allow_duplicates:
         duplicates.check_duplicates(prepared.own_files, holders)
-    return matching.match(prepared.submission.samples, prepared.submission.given_ids, known)
+    matched = matching.match(prepared.submission.samples, prepared.submission.given_ids, known)
+    if prepared.submission.ids_are_external:
+        untaken_ids.check(connection, matched, known)
+    return matched

@@ -59,10 +59,10 @@ def prepare(environment: Environment, principal: Principal, submitted: Submitted
         if answer is not None:
             return str(answer["analysis_id"])
         parsed = _parse(connection, submitted, enforce_latest=environment.enforce_latest)
-    found = _check(parsed, submitted)
+    found = _check(environment, parsed, submitted)
     if found.total:
         raise violations.refuse("the payload breaks its schema", found)
-    return _prepared(parsed, submitted, principal, key)
+    return _prepared(environment, parsed, submitted, principal, key)
 
 
 def validate(environment: Environment, principal: Principal, submitted: Submitted) -> Violations:
@@ -70,10 +70,10 @@ def validate(environment: Environment, principal: Principal, submitted: Submitte
     access.require(principal, Action.WRITE_STUDY, Facts(study_id=submitted.study_id))
     with environment.database.read() as connection:
         parsed = _parse(connection, submitted, enforce_latest=environment.enforce_latest)
-    found = _check(parsed, submitted)
+    found = _check(environment, parsed, submitted)
     if found.total:
         return found
-    prepared = _prepared(parsed, submitted, principal, None)
+    prepared = _prepared(environment, parsed, submitted, principal, None)
     with environment.database.read() as connection:
         matched = match(connection, prepared)
     analysis_of(prepared, matched, environment.now())
@@ -89,20 +89,29 @@ def _parse(connection: Connection, submitted: Submitted, *, enforce_latest: bool
     return _Parsed(document, wanted_types.find(connection, wanted, enforce_latest=enforce_latest))
 
 
-def _check(parsed: _Parsed, submitted: Submitted) -> Violations:
-    """Hold a payload against its schema."""
-    return payload.violations(parsed.document, parsed.analysis_type, Work(submitted.is_wanted))
+def _check(environment: Environment, parsed: _Parsed, submitted: Submitted) -> Violations:
+    """Hold a payload against its schema; if it keeps it, ask the type's external sources."""
+    document, analysis_type = parsed.document, parsed.analysis_type
+    found = payload.violations(document, analysis_type, Work(submitted.is_wanted))
+    if found.total:
+        return found
+    return external_checks.check(environment, submitted.study_id, document, analysis_type, submitted.is_wanted)
 
 
-def _prepared(parsed: _Parsed, submitted: Submitted, principal: Principal, key: RequestKey | None) -> Prepared:
+def _prepared(
+    environment: Environment, parsed: _Parsed, submitted: Submitted, principal: Principal, key: RequestKey | None
+) -> Prepared:
     """Return what a payload without violations says, under the id of its analysis to be."""
+    submission = _read_submission(submitted.study_id, parsed)
+    own_files = payload.read_files(parsed.document, submitted.study_id, ids.new_analysis_id())
+    guarded = () if submitted.allow_duplicates else own_files
     return Prepared(
         actor=principal.name,
         key=key,
         allow_duplicates=submitted.allow_duplicates,
         analysis_type=parsed.analysis_type,
-        submission=_read_submission(submitted.study_id, parsed),
-        own_files=payload.read_files(parsed.document, submitted.study_id, ids.new_analysis_id()),
+        submission=resolve_ids.resolve(environment, submission, guarded, submitted.is_wanted),
+        own_files=own_files,
     )
 
 

@@ -92,6 +92,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_relay"),
     )
     op.execute("INSERT INTO relay VALUES ('events', '', 0, 0, 0, 0)")
+    op.execute("INSERT INTO locks VALUES ('entities')")
+    columns = ["type_name", "type_version", "analysis_id"]
+    op.create_index(f"ix_analyses_{'_'.join(columns)}", "analyses", columns)
     op.create_index("ix_files_study_id_object_id", "files", ["study_id", "object_id"])
     for time in ("update_time", "publish_time"):
         columns = ["study_id", "state", time, "analysis_id"]
