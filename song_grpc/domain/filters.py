@@ -159,7 +159,7 @@ class _Parser:
     def _name(self, expected: str, *, skips_space: bool = True) -> str:
         match = self._take(_NAME, skips_space=skips_space)
         if match is None:
-            raise self._expected(expected)
+            raise self._error(f"expected {expected}", self._skip_space() if skips_space else self._at)
         return match["word"] or self._unescaped(match)
 
     def _value(self) -> Written:
