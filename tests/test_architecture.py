@@ -17,9 +17,9 @@ MAX_LINES = 400
 
 # Standard library modules that neither read nor write nor know the time; `datetime` is checked for its clock.
 PURE = {
-    *("__future__", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
-    *("functools", "hashlib", "itertools", "json", "math", "re", "typing", "unicodedata", "urllib.parse", "uuid"),
-    "warnings",
+    *("__future__", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal"),
+    *("enum", "functools", "hashlib", "itertools", "json", "math", "re", "typing", "unicodedata", "urllib.parse"),
+    *("uuid", "warnings"),
 }
 STANDARD = set(sys.stdlib_module_names)
 

@@ -3,12 +3,14 @@
 A set is known by its ranges of code points, or, where a Unicode property is in it, by its text alone.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 LAST_CODE = 0x10FFFF
 _LAST_CASED_CODE = 0x1E943
+_KEPT_CASES = 256
 
 Ranges = tuple[tuple[int, int], ...]
 """Code points, both ends inclusive; sorted, apart from each other."""
@@ -23,17 +25,10 @@ class CharacterSet:
     ranges: Ranges | None
     """None where only the library knows what is in the set."""
 
-    def union(self, other: "CharacterSet") -> "CharacterSet":
-        """Return what is in either."""
-        if self.ranges is not None and other.ranges is not None:
-            return of_ranges((*self.ranges, *other.ranges))
-        return CharacterSet(f"[{self.text}{other.text}]", None)
-
     def intersection(self, other: "CharacterSet") -> "CharacterSet":
         """Return what is in both."""
         if self.ranges is not None and other.ranges is not None:
-            pairs = ((max(a, c), min(b, d)) for a, b in self.ranges for c, d in other.ranges)
-            return of_ranges(pair for pair in pairs if pair[0] <= pair[1])
+            return union([self.complement(), other.complement()]).complement()
         return CharacterSet(f"[{self.text}&&{other.text}]", None)
 
     def complement(self) -> "CharacterSet":
@@ -47,6 +42,18 @@ class CharacterSet:
             start = last + 1
         gaps.append((start, LAST_CODE))
         return of_ranges(gap for gap in gaps if gap[0] <= gap[1])
+
+
+def union(sets: Sequence[CharacterSet]) -> CharacterSet:
+    """Return what is in any of these sets, in time about proportional to their sizes."""
+    if len(sets) == 1:
+        return sets[0]
+    plain = [one.ranges for one in sets if one.ranges is not None]
+    joined = of_ranges(pair for ranges in plain for pair in ranges)
+    if len(plain) == len(sets):
+        return joined
+    texts = ([joined.text] if plain else []) + [one.text for one in sets if one.ranges is None]
+    return CharacterSet(f"[{''.join(texts)}]", None)
 
 
 def of_ranges(ranges: Iterable[tuple[int, int]]) -> CharacterSet:
@@ -75,6 +82,7 @@ def escape(code: int) -> str:
     return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"  # noqa: PLR2004 - the last one of four digits
 
 
+@lru_cache(maxsize=_KEPT_CASES)
 def with_ascii_case(characters: CharacterSet) -> CharacterSet:
     """Add the other case of each ASCII letter: what Java's `(?i)` means. The set has ranges."""
     ranges = characters.ranges or ()
@@ -82,6 +90,7 @@ def with_ascii_case(characters: CharacterSet) -> CharacterSet:
     return of_ranges((*ranges, *((code, code) for code in other)))
 
 
+@lru_cache(maxsize=_KEPT_CASES)
 def with_unicode_case(characters: CharacterSet) -> CharacterSet | None:
     """Add what folds to the same character: what Java's `(?iu)` means. The set is one range.
 
@@ -89,12 +98,13 @@ def with_unicode_case(characters: CharacterSet) -> CharacterSet | None:
     where a range holds one of a pair only.
     """
     ranges = characters.ranges or ()
+    folds, cased = _folds(), _cased()
     found: set[int] = set()
-    for code, partners in _folds().items():
-        if _holds(ranges, code):
-            if code > _LAST_ASCII and not _is_pair(code, partners):
+    for first, last in ranges:
+        for code in cased[bisect_left(cased, first) : bisect_right(cased, last)]:
+            if code > _LAST_ASCII and not _is_pair(code, folds[code]):
                 return None
-            found.update(partners)
+            found.update(folds[code])
     if ranges[0][0] != ranges[0][1]:
         upper = {code: _upper(code) for code in found}
         if not all(
@@ -111,6 +121,11 @@ def _folds() -> dict[int, tuple[int, ...]]:
     for code in range(_LAST_CASED_CODE + 1):
         by_fold.setdefault(_lower(_upper(code)), []).append(code)
     return {code: tuple(group) for group in by_fold.values() if len(group) > 1 for code in group}
+
+
+@lru_cache(maxsize=1)
+def _cased() -> Sequence[int]:
+    return sorted(_folds())
 
 
 def _holds(ranges: Ranges, code: int) -> bool:
@@ -151,7 +166,7 @@ ALL = of_ranges([(0, LAST_CODE)])
 DIGIT = _between("09")
 WORD = _between("09AZaz__")
 SPACE = _between("\t\r  ")
-HORIZONTAL = of_characters(" \t\xa0\u1680\u180e\u202f\u205f\u3000").union(_between("\u2000\u200a"))
+HORIZONTAL = union([of_characters(" \t\xa0\u1680\u180e\u202f\u205f\u3000"), _between("\u2000\u200a")])
 VERTICAL = of_characters("\n\x0b\f\r\x85\u2028\u2029")
 LINE_ENDS = of_characters("\n\r\x85\u2028\u2029")
 
@@ -164,7 +179,7 @@ _ANY_CASE = {"Lu": _CASED, "Ll": _CASED, "Lt": _CASED}
 _JAVA_WHITE_SPACE = _property("Z").intersection(of_characters("\xa0\u2007\u202f").complement())
 _NAMED = {
     **{name: _property(name) for name in _CATEGORIES},
-    "LD": _property("L").union(_property("Nd")),
+    "LD": union([_property("L"), _property("Nd")]),
     "L1": of_ranges([(0, 0xFF)]),
     "all": ALL,
     "ASCII": of_ranges([(0, _LAST_ASCII)]),
@@ -186,9 +201,9 @@ _NAMED = {
     "javaAlphabetic": _property("Alphabetic"),
     "javaDigit": _property("Nd"),
     "javaLetter": _property("L"),
-    "javaLetterOrDigit": _property("L").union(_property("Nd")),
+    "javaLetterOrDigit": union([_property("L"), _property("Nd")]),
     "javaSpaceChar": _property("Z"),
-    "javaWhitespace": _JAVA_WHITE_SPACE.union(_between("\t\r\x1c\x1f")),
+    "javaWhitespace": union([_JAVA_WHITE_SPACE, _between("\t\r\x1c\x1f")]),
     "javaISOControl": _between("\x00\x1f\x7f\x9f"),
 }
 _ANY_CASE_NAMED = {

@@ -141,6 +141,8 @@ class _Parser:
         return r"[^\n]" if "d" in self._flags else character_sets.LINE_ENDS.complement().text
 
     def _character(self, code: int, start: int) -> _Part:
+        if "i" not in self._flags:
+            return _Part(character_sets.escape(code), may_be_empty=False)
         found = with_case(self._source, character_sets.of_ranges([(code, code)]), self._flags, start)
         is_alone = found.ranges == ((code, code),)
         return _Part(character_sets.escape(code) if is_alone else found.text, may_be_empty=False)

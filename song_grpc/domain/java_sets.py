@@ -3,7 +3,7 @@
 from song_grpc.domain import character_sets
 from song_grpc.domain.character_sets import CharacterSet
 from song_grpc.domain.java_escapes import read_escape
-from song_grpc.domain.java_source import PatternError, Source
+from song_grpc.domain.java_source import Source
 from song_grpc.domain.limits import MAX_PATTERN_DEPTH
 
 _AMBIGUOUS = "an intersection '&&' needs a set on both sides, and ends its brackets: write [[…]&&[…]]"
@@ -39,22 +39,21 @@ class SetReader:
 
     def _operands(self, depth: int, start: int) -> CharacterSet:
         """Read until the closing bracket, which is left."""
-        found: CharacterSet | None = None
+        found: list[CharacterSet] = []
         while True:
             mark = self._source.mark()
             if mark == "":
                 raise self._source.error(
                     "a set of characters has no end: ']' is missing, or '[' needs a backslash", start
                 )
-            if mark == "]" and found is not None:
-                return found
+            if mark == "]" and found:
+                return character_sets.union(found)
             if self._source.starts("&&"):
-                if found is None:
+                if not found:
                     raise self._source.error(_AMBIGUOUS)
                 self._source.take_if("&&")
-                return found.intersection(self._right(depth, start))
-            item = self.read(depth + 1) if self._source.take_if("[") else self._item()
-            found = item if found is None else found.union(item)
+                return character_sets.union(found).intersection(self._right(depth, start))
+            found.append(self.read(depth + 1) if self._source.take_if("[") else self._item())
 
     def _right(self, depth: int, start: int) -> CharacterSet:
         """Read what stands after `&&`: Java lets the rest of the brackets be of it."""
@@ -63,16 +62,15 @@ class SetReader:
             raise self._source.error(_AMBIGUOUS, at)
         if self._source.mark() != "[":
             return self._operands(depth + 1, start)
-        found: CharacterSet | None = None
+        found: list[CharacterSet] = []
         while self._source.take_if("["):
-            item = self.read(depth + 1)
-            found = item if found is None else found.union(item)
+            found.append(self.read(depth + 1))
         if self._source.starts("&&"):
             self._source.take_if("&&")
-            return _known(found).intersection(self._right(depth + 1, start))
+            return character_sets.union(found).intersection(self._right(depth + 1, start))
         if self._source.mark() not in {"]", ""}:
             raise self._source.error(_AMBIGUOUS)
-        return _known(found)
+        return character_sets.union(found)
 
     def _item(self) -> CharacterSet:
         start = self._source.at
@@ -102,9 +100,3 @@ class SetReader:
         if is_vertical and self._source.mark() == "-":
             raise self._source.error(r"'\v' before '-' is ambiguous: write \x0b, or the '-' first", start)
         return found
-
-
-def _known(found: CharacterSet | None) -> CharacterSet:
-    if found is None:
-        raise PatternError(_AMBIGUOUS, None)
-    return found

@@ -27,7 +27,7 @@ from tests.song_grpc.world import World, refusal
 
 FOLDER = Path(__file__).parents[1] / "schemas"
 TREE, NONE = EntityModel.DONOR_SPECIMEN_SAMPLE, EntityModel.NONE
-MUTATED = 300
+MUTATED = 200
 OVER_GRPC = 40
 
 SCHEMAS = {
