@@ -1,6 +1,6 @@
 """What reads show of a CONTROLLED study to who may not read it: no samples, no dynamic data, no answer about them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -12,6 +12,7 @@ from tests.servers.identity import token, write_public_key
 from tests.song_grpc.world import SERVICE_TOKEN, World, payload, running
 
 ANY_STATE = "(state = PUBLISHED OR state != PUBLISHED)"
+Metadata = tuple[tuple[str, str], ...]
 HIDDEN = ("samples", "data_json", "state_changes")
 
 
@@ -35,16 +36,14 @@ def published(guarded: World) -> analysis_pb2.Analysis:
     return guarded.get("controlled", first)
 
 
-def told(*scopes: str) -> Sequence[tuple[str, str]]:
+def told(*scopes: str) -> Metadata:
     return (("authorization", f"Bearer {token(*scopes)}"),)
 
 
 STRANGER, READER = told(), told("PROGRAMDATA-controlled.READ")
 
 
-def get(
-    world: World, wanted: analysis_pb2.Analysis, metadata: Sequence[tuple[str, str]], *paths: str
-) -> analysis_pb2.Analysis:
+def get(world: World, wanted: analysis_pb2.Analysis, metadata: Metadata, *paths: str) -> analysis_pb2.Analysis:
     mask = FieldMask(paths=paths)
     request = service.GetAnalysisRequest(study_id="controlled", analysis_id=wanted.analysis_id, read_mask=mask)
     return world.analyses.GetAnalysis(request, metadata=metadata).analysis
@@ -95,7 +94,7 @@ def test_no_filter_answers_what_is_hidden(
 
 
 def test_no_search_answers_what_is_hidden(guarded: World, published: analysis_pb2.Analysis) -> None:
-    def found(metadata: Sequence[tuple[str, str]], **fields: object) -> list[analysis_pb2.Analysis]:
+    def found(metadata: Metadata, **fields: object) -> list[analysis_pb2.Analysis]:
         request = service.SearchAnalysesByIdRequest(study_id="controlled", **fields)  # type: ignore[arg-type] # fields of the message
         return list(guarded.analyses.SearchAnalysesById(request, metadata=metadata).analyses)
 

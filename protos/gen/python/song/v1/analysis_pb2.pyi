@@ -114,7 +114,9 @@ class Analysis(_message.Message):
 
     @_builtins.property
     def state_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateChange]:
-        """Every change of state, oldest first. The submission itself is not one."""
+        """Every change of state, oldest first. The submission itself is not one. Empty, as samples and dynamic data are,
+        where a CONTROLLED study shows the caller only a part of its analyses.
+        """
 
     def __init__(
         self,

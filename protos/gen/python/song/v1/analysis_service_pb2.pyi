@@ -37,7 +37,11 @@ class _IdMatchEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IdMatch.Value
     ID_MATCH_PREFIX: _IdMatch.ValueType  # 2
     """The id begins with the text, case and all."""
     ID_MATCH_REGEX: _IdMatch.ValueType  # 3
-    """The text is a regular expression that is found somewhere in the id, whatever the case."""
+    """The text is a regular expression that is found somewhere in the id, whatever the case. It has the syntax of
+    RE2, without flags and classes of Unicode: `. [] () (?:) | * + ? {n,m} ^ $`, lazy ones, `\\d \\w \\s \\b` and
+    their opposites; no backreferences, no lookaround. At most 256 characters. Every page reads all such ids of
+    the study.
+    """
 
 class IdMatch(_IdMatch, metaclass=_IdMatchEnumTypeWrapper):
     """How ids of a search are compared."""
@@ -49,7 +53,11 @@ ID_MATCH_EXACT: IdMatch.ValueType  # 1
 ID_MATCH_PREFIX: IdMatch.ValueType  # 2
 """The id begins with the text, case and all."""
 ID_MATCH_REGEX: IdMatch.ValueType  # 3
-"""The text is a regular expression that is found somewhere in the id, whatever the case."""
+"""The text is a regular expression that is found somewhere in the id, whatever the case. It has the syntax of
+RE2, without flags and classes of Unicode: `. [] () (?:) | * + ? {n,m} ^ $`, lazy ones, `\\d \\w \\s \\b` and
+their opposites; no backreferences, no lookaround. At most 256 characters. Every page reads all such ids of
+the study.
+"""
 Global___IdMatch: _TypeAlias = IdMatch  # noqa: Y015
 
 class _HistoryAction:
@@ -306,7 +314,7 @@ class GetAnalysisRequest(_message.Message):
     @_builtins.property
     def read_mask(self) -> _field_mask_pb2.FieldMask:
         """Which fields of Analysis to return, top-level ones only, for example `analysis_id,state,files`. Absent
-        or `*` means all.
+        or `*` means all. Fewer are faster, and make fuller pages.
         """
 
     def __init__(
@@ -372,23 +380,30 @@ class ListAnalysesRequest(_message.Message):
       files.file_type : "CRAM" AND samples.donor.gender : "Female"
 
     Terms are `FIELD OPERATOR VALUE`, joined by AND and OR (OR binds tighter, as AIP-160 says), with NOT or
-    `-` before a term, and parentheses. Fields and their operators:
+    `-` before a term, and parentheses, at most 16 in each other. A value is a word of letters, digits and
+    `_ . + - :`, or text in double quotes, in which `\\"` and `\\\\` stand for `"` and `\\`. Fields and their
+    operators:
       `analysis_id`, `state`, `analysis_type.name`: = !=.
       `analysis_type.version`: = != < <= > >=, with an integer.
-      `create_time`, `update_time`, `first_publish_time`, `publish_time`: = != < <= > >=, with an RFC 3339 time.
-        An analysis that was never published has no publish time, and no comparison holds but NOT.
+      `create_time`, `update_time`, `first_publish_time`, `publish_time`: = != < <= > >=, with an RFC 3339 time
+        to the microsecond. An analysis that was never published has no publish time, and no comparison holds,
+        but NOT of one does.
       `data.PATH`: a place of the dynamic data, member names joined by dots, each a word of letters, digits,
-        `_` and `-`, or in double quotes. = != < <= > >= with a string, number, true or false, compared with
-        values of the same kind; `: *` means present. `=` with a selective value is the fast one: it uses
-        an index on PostgreSQL.
-      `files.X`, with X of object_id, file_name, file_type, data_type, md5, access, size_bytes: `:` means that
-        one of the files has this value.
+        `_` and `-`, or in double quotes (then without `"`, `\\` and control characters); never into an array.
+        = != < <= > >= with a string, a number from 1e-300 to 1e300 in size, true or false, compared with values
+        of the same kind: strings by code points, numbers by value. Unquoted, true, false and numbers are such.
+        `: *` means present, and not null. What is not there, or of another kind, fits no comparison, not even
+        !=, but NOT of one. `=` with a selective value is the fast one: it uses an index on PostgreSQL. On SQLite,
+        numbers are compared as 64-bit integers and doubles. On PostgreSQL, data with a number beyond some
+        1e131072 fit no condition.
+      `files.X`, with X of object_id, file_name, file_type, data_type, md5, access (open, controlled), size_bytes:
+        `:` means that one of the files has this value.
       `samples.X`, with X of sample_id, submitter_sample_id, sample_type, specimen.specimen_id,
         specimen.submitter_specimen_id, specimen.tumour_normal_designation, specimen.specimen_type,
         specimen.specimen_tissue_source, donor.donor_id, donor.submitter_donor_id, donor.gender: `:` means that
-        one of the samples has this value.
-    Strings are compared exactly, case and all. Where the caller may not see samples and dynamic data,
-    conditions on them select nothing.
+        one of the samples has this value. Two such terms may be about two samples.
+    Strings are compared exactly, case and all. States that the caller may not see are never listed. Where the
+    caller may not see samples and dynamic data, conditions on them do not hold.
     """
     page_size: _builtins.int
     """At most this many analyses, 1 to 1000. 0 means 100."""
@@ -396,7 +411,7 @@ class ListAnalysesRequest(_message.Message):
     """`next_page_token` of the page before. Empty means the first page. Filter and order must be the same."""
     order_by: _builtins.str
     """`create_time` (the default), `update_time` or `publish_time`, with ` desc` after it for the latest first.
-    Equal times are ordered by id. Ordered by `publish_time`, only analyses that were published are listed.
+    Equal times are ordered by id, the largest first where the latest time is. Ordered by `publish_time`, only analyses that were published are listed.
     """
     @_builtins.property
     def read_mask(self) -> _field_mask_pb2.FieldMask:

@@ -197,7 +197,8 @@ class AnalysisServiceServicer(object):
 
     def ListAnalyses(self, request, context):
         """Lists the analyses of a study that a filter selects, oldest first unless told otherwise. A page costs
-        the same in a study of any size. What is submitted while pages are read may be missed; nothing is listed
+        the same in a study of any size, unless the filter selects few of many and names no id of a file or sample
+        and, on PostgreSQL, no value of the data with `=`. What is submitted while pages are read may be missed; nothing is listed
         twice as long as what the list is ordered by does not change. A page ends early when it would pass 3 MiB, but
         holds at least one analysis.
 
@@ -213,7 +214,8 @@ class AnalysisServiceServicer(object):
     def SearchAnalysesById(self, request, context):
         """Finds the analyses of a study by ids of what belongs to them: donors, specimens, samples, files. All
         conditions must hold, on one and the same sample where they speak of samples. All states that the
-        caller may see are found, oldest first. A page ends early as in ListAnalyses.
+        caller may see are found, oldest first. A page ends early as in ListAnalyses. Where the caller may not see
+        samples, conditions on them find nothing.
 
         Errors:
         NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.

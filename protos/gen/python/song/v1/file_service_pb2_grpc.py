@@ -153,8 +153,8 @@ class FileServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListObjects(self, request, context):
-        """Lists registered objects in the order of their ids: of all studies, those the caller may see. A page may
-        hold fewer than `page_size`, even none, and still have a next one.
+        """Lists registered objects in the order of their ids: of all studies, those the caller may see. A page looks
+        at some 10 000 objects at most, so it may hold fewer than `page_size`, even none, and still have a next one.
 
         Errors:
         INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.

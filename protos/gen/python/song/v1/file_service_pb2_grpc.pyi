@@ -75,8 +75,8 @@ class FileServiceStub:
       INVALID_ARGUMENT MALFORMED_PARAMETER    no id, or more than 1000.
     """
     ListObjects: _grpc.UnaryUnaryMultiCallable[_file_service_pb2.ListObjectsRequest, _file_service_pb2.ListObjectsResponse]
-    """Lists registered objects in the order of their ids: of all studies, those the caller may see. A page may
-    hold fewer than `page_size`, even none, and still have a next one.
+    """Lists registered objects in the order of their ids: of all studies, those the caller may see. A page looks
+    at some 10 000 objects at most, so it may hold fewer than `page_size`, even none, and still have a next one.
 
     Errors:
       INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
@@ -179,8 +179,8 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _file_service_pb2.ListObjectsRequest,
         context: _grpc.ServicerContext,
     ) -> _file_service_pb2.ListObjectsResponse:
-        """Lists registered objects in the order of their ids: of all studies, those the caller may see. A page may
-        hold fewer than `page_size`, even none, and still have a next one.
+        """Lists registered objects in the order of their ids: of all studies, those the caller may see. A page looks
+        at some 10 000 objects at most, so it may hold fewer than `page_size`, even none, and still have a next one.
 
         Errors:
           INVALID_ARGUMENT MALFORMED_PARAMETER    bad `page_size` or `page_token`.
