@@ -71,6 +71,7 @@ ERRORS = ErrorTable(
         errors.ScopeMissingError: Entry(StatusCode.PERMISSION_DENIED, "SCOPE_MISSING"),
         errors.AnalysisBusyError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
         errors.ValidationUnfinishedError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
+        errors.CallerLeftError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
         errors.ScoreBusyError: Entry(StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE", _RETRY_SECONDS),
         errors.TokenMissingError: Entry(StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
         TokenInvalidError: Entry(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"),
