@@ -10,7 +10,17 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from song.v1 import analysis_pb2, error_reason_pb2, study_pb2, study_service_pb2, study_service_pb2_grpc
+from google.protobuf.field_mask_pb2 import FieldMask
+from song.v1 import (
+    analysis_pb2,
+    entity_service_pb2,
+    error_reason_pb2,
+    file_pb2,
+    file_service_pb2,
+    study_pb2,
+    study_service_pb2,
+    study_service_pb2_grpc,
+)
 from sqlalchemy import delete, update
 
 from runtime_grpc import database as runtime_database
@@ -228,6 +238,80 @@ def sample_to_specimen_id_mismatch(world: World, study_id: str) -> Provoked:
     return contradiction(world, study_id, sample(specimen=sample(2)["specimen"]))
 
 
+@scene(NOT_FOUND)
+def file_not_found(world: World, study_id: str) -> Provoked:
+    request = file_service_pb2.GetFileRequest(study_id=study_id, object_id="nowhere")
+    return lambda: world.files.GetFile(request), {"study_id": study_id, "object_id": "nowhere"}
+
+
+@scene(NOT_FOUND)
+def donor_does_not_exist(world: World, study_id: str) -> Provoked:
+    request = entity_service_pb2.GetDonorRequest(study_id=study_id, donor_id="nowhere")
+    return lambda: world.entities.GetDonor(request), {"study_id": study_id, "entity_id": "nowhere"}
+
+
+@scene(NOT_FOUND)
+def specimen_does_not_exist(world: World, study_id: str) -> Provoked:
+    request = entity_service_pb2.GetSpecimenRequest(study_id=study_id, specimen_id="nowhere")
+    return lambda: world.entities.GetSpecimen(request), {"study_id": study_id, "entity_id": "nowhere"}
+
+
+@scene(NOT_FOUND)
+def sample_does_not_exist(world: World, study_id: str) -> Provoked:
+    request = entity_service_pb2.GetSampleRequest(study_id=study_id, sample_id="nowhere")
+    return lambda: world.entities.GetSample(request), {"study_id": study_id, "entity_id": "nowhere"}
+
+
+@scene(NOT_FOUND)
+def entity_not_related_to_study(world: World, study_id: str) -> Provoked:
+    analysis, _ = submitted(world, study_id)
+    facts = {"study_id": world.new_study(), "entity_id": analysis.samples[0].donor.donor_id}
+    request = entity_service_pb2.GetDonorRequest(study_id=facts["study_id"], donor_id=facts["entity_id"])
+    return lambda: world.entities.GetDonor(request), facts
+
+
+@scene(STATE_FIRST)
+def entity_in_use(world: World, study_id: str) -> Provoked:
+    analysis, _ = submitted(world, study_id)
+    donor_id = analysis.samples[0].donor.donor_id
+    request = entity_service_pb2.DeleteDonorRequest(study_id=study_id, donor_id=donor_id)
+    facts = {"entity_id": donor_id, "analysis_ids": analysis.analysis_id, "analysis_count": "1"}
+    return lambda: world.entities.DeleteDonor(request), facts
+
+
+def file_update(analysis: analysis_pb2.Analysis, size_bytes: int) -> file_service_pb2.UpdateFileRequest:
+    known = analysis.files[0]
+    wanted = file_pb2.File(study_id=known.study_id, object_id=known.object_id, etag="*", size_bytes=size_bytes)
+    return file_service_pb2.UpdateFileRequest(file=wanted, update_mask=FieldMask(paths=["size_bytes"]))
+
+
+@scene(INVALID)
+def invalid_file_update_request(world: World, study_id: str) -> Provoked:
+    analysis, _ = submitted(world, study_id)
+    request = file_update(analysis, -1)
+    return lambda: world.files.UpdateFile(request), {"object_id": analysis.files[0].object_id}
+
+
+@scene(STATE_FIRST)
+def illegal_file_update_request(world: World, study_id: str) -> Provoked:
+    analysis, _ = submitted(world, study_id)
+    world.score.hold(analysis)
+    world.publish(study_id, analysis.analysis_id)
+    facts = {"object_id": analysis.files[0].object_id, "analysis_id": analysis.analysis_id}
+    request = file_update(analysis, 7)
+    return lambda: world.files.UpdateFile(request), facts | {"state": "PUBLISHED", "required_state": "UNPUBLISHED"}
+
+
+@scene(STATE_FIRST)
+def illegal_file_delete_request(world: World, study_id: str) -> Provoked:
+    analysis, _ = submitted(world, study_id)
+    request = file_service_pb2.DeleteFilesRequest(
+        study_id=study_id, analysis_id=analysis.analysis_id, object_ids=[analysis.files[0].object_id]
+    )
+    facts = {"analysis_id": analysis.analysis_id, "state": "UNPUBLISHED"}
+    return lambda: world.files.DeleteFiles(request), facts
+
+
 @scene(INVALID)
 def request_id_reused(world: World, study_id: str) -> Provoked:
     world.submit(study_id, payload(study_id), request_id=study_id)
@@ -301,7 +385,8 @@ def test_each_reason_comes_with_its_code_and_metadata(
     reason: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(score_gateway, "SCORE_DEADLINE_SECONDS", 0.3)
-    monkeypatch.setattr(runtime_database, "SQLITE_BUSY_TIMEOUT_SECONDS", 0)
+    if reason == "SERVICE_UNAVAILABLE":  # other scenes wait for the writes of the server's own threads
+        monkeypatch.setattr(runtime_database, "SQLITE_BUSY_TIMEOUT_SECONDS", 0)
     code, provoke = SCENES[reason]
     with guarded(folder) if reason in GUARDED else running(folder) as world:
         study_id = world.calling_with(SERVICE_TOKEN).new_study()
@@ -325,6 +410,7 @@ def test_the_table_maps_every_error_and_uses_every_reason() -> None:
     used = {entry.reason for entry in ERRORS.entries.values()} | {ERRORS.unknown.reason}
     assert used == declared
     families = {errors.SongError, errors.EntityError, errors.StorageError}
+    families |= {errors.EntityNotFoundError, errors.EntityExistsError}
     raised = {
         kind
         for _, kind in inspect.getmembers(errors, inspect.isclass)
