@@ -41,6 +41,12 @@ MAX_PATTERN_DEPTH = 32  # groups and sets in each other; parsers of patterns cal
 MAX_PATTERN_REPETITIONS = 2**31 - 1  # Java's
 MAX_LISTED_TYPE_NAMES = 100
 MAX_LISTED_TYPE_VERSIONS = 100
+MAX_DIFFERENCES = 10_000  # of two versions
+MAX_DIFFERENCE_CHARS = 1000  # of what one version has there; cut after that
+DEFAULT_COMPARED_ANALYSES = 10_000
+MAX_COMPARED_ANALYSES = 1_000_000
+COMPARED_TOGETHER = 100  # analyses, read in one transaction
+COMPARE_HEARTBEAT_SECONDS = 25.0  # of a comparison that finds nothing for long
 
 # Analyses.
 MAX_FILES = 10_000
