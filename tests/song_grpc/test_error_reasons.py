@@ -15,6 +15,8 @@ from song.v1 import (
     analysis_pb2,
     entity_service_pb2,
     error_reason_pb2,
+    event_service_pb2,
+    event_service_pb2_grpc,
     file_pb2,
     file_service_pb2,
     study_pb2,
@@ -26,6 +28,7 @@ from sqlalchemy import delete, update
 from runtime_grpc import database as runtime_database
 from song_grpc.database import tables
 from song_grpc.domain import errors
+from song_grpc.domain.limits import MAX_WATCHERS
 from song_grpc.gateways import score as score_gateway
 from song_grpc.transport.errors import ERRORS
 from tests.servers.identity import identity_server, token, write_public_key
@@ -369,6 +372,33 @@ def service_unavailable(world: World, _study_id: str) -> Provoked:
     other = sqlite3.connect(world.database.url.database or "", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     return lambda: world.new_study(), {}  # noqa: PLW0108 - as the other scenes
+
+
+@scene(grpc.StatusCode.OUT_OF_RANGE)
+def resume_token_expired(world: World, study_id: str) -> Provoked:
+    stub = event_service_pb2_grpc.EventServiceStub(world.channel)
+    token = next(stub.WatchEvents(event_service_pb2.WatchEventsRequest(until_now=True))).resume_token
+    world.submit(study_id, payload(study_id))
+    list(stub.WatchEvents(event_service_pb2.WatchEventsRequest(until_now=True)))
+    with world.database.write() as connection:  # as if it had grown old
+        connection.execute(delete(tables.outbox))
+        connection.execute(update(tables.relay).values(pruned_position=tables.relay.c.last_position))
+    return lambda: list(stub.WatchEvents(event_service_pb2.WatchEventsRequest(resume_token=token))), {}
+
+
+@scene(STATE_FIRST)
+def event_broker_missing(world: World, _study_id: str) -> Provoked:
+    stub = event_service_pb2_grpc.EventServiceStub(world.channel)
+    return lambda: stub.ReplayEvents(event_service_pb2.ReplayEventsRequest(from_event_id="x")), {}
+
+
+@scene(grpc.StatusCode.RESOURCE_EXHAUSTED)
+def too_many_streams(world: World, _study_id: str) -> Provoked:
+    stub = event_service_pb2_grpc.EventServiceStub(world.channel)
+    streams = [stub.WatchEvents(event_service_pb2.WatchEventsRequest()) for _ in range(MAX_WATCHERS)]
+    for stream in streams:
+        next(stream)
+    return lambda: [*stub.WatchEvents(event_service_pb2.WatchEventsRequest()), *streams], {}
 
 
 @scene(grpc.StatusCode.INTERNAL)
