@@ -295,6 +295,22 @@ def invalid_file_update_request(world: World, study_id: str) -> Provoked:
     return lambda: world.files.UpdateFile(request), {"object_id": analysis.files[0].object_id}
 
 
+@scene(grpc.StatusCode.ABORTED)
+def etag_mismatch(world: World, study_id: str) -> Provoked:
+    analysis, _ = submitted(world, study_id)
+    world.patch(study_id, analysis.analysis_id, {"x": 1}, analysis.etag)
+    now = world.get(study_id, analysis.analysis_id).etag
+    return lambda: world.patch(study_id, analysis.analysis_id, {"x": 2}, analysis.etag), {"etag": now}
+
+
+@scene(STATE_FIRST)
+def illegal_analysis_update_request(world: World, study_id: str) -> Provoked:
+    analysis, _ = submitted(world, study_id)
+    world.suppress(study_id, analysis.analysis_id)
+    facts = {"analysis_id": analysis.analysis_id, "state": "SUPPRESSED"}
+    return lambda: world.patch(study_id, analysis.analysis_id, {"x": 2}), facts
+
+
 @scene(STATE_FIRST)
 def illegal_file_update_request(world: World, study_id: str) -> Provoked:
     analysis, _ = submitted(world, study_id)
