@@ -1,6 +1,9 @@
 """Corrections, submissions, updates of files and changes of state at the same time, on every database."""
 
 import json
+import queue
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,8 +26,13 @@ from song.v1 import (
 from song.v1.analysis_service_pb2 import PublishAnalysisRequest, SubmitAnalysisRequest, UnpublishAnalysisRequest
 from sqlalchemy import select
 
-from song_grpc.database import tables
+from runtime_grpc.database import DatabaseUnavailableError
+from song_grpc.database import locks, tables
+from song_grpc.domain.analysis import Donor
+from song_grpc.domain.errors import CallerLeftError
 from song_grpc.domain.ids import entity_id
+from song_grpc.transport.errors import ERRORS
+from song_grpc.use_cases import entities
 from tests.servers.postgresql import new_database
 from tests.servers.processes import ServiceProcess
 from tests.song_grpc.world import World, file, in_parallel, payload, running, sample
@@ -116,9 +124,9 @@ def submit(caller: Caller, study: Study) -> None:
 
 
 def change_state(caller: Caller, study: Study) -> None:
-    named = {"study_id": study.study_id, "analysis_id": study.state_id}
-    caller.analyses.PublishAnalysis(PublishAnalysisRequest(**named))
-    caller.analyses.UnpublishAnalysis(UnpublishAnalysisRequest(**named))
+    study_id, analysis_id = study.study_id, study.state_id
+    caller.analyses.PublishAnalysis(PublishAnalysisRequest(study_id=study_id, analysis_id=analysis_id))
+    caller.analyses.UnpublishAnalysis(UnpublishAnalysisRequest(study_id=study_id, analysis_id=analysis_id))
 
 
 def prepare(world: World) -> Study:
@@ -131,8 +139,9 @@ def prepare(world: World) -> Study:
 
 def fight(callers: Sequence[Caller], publisher: Caller, study: Study) -> None:
     """Let 16 threads change what belongs together."""
-    changes: list[Callable[[Caller, Study], None]] = [correct_donor] * 5 + [correct_sample] * 3
-    changes += [update_file] * 3 + [submit] * 3
+    changes: list[Callable[[Caller, Study], None]] = []
+    for change, threads in ((correct_donor, 5), (correct_sample, 3), (update_file, 3), (submit, 3)):
+        changes += [change] * threads
     calls = [partial(change, callers[number % len(callers)], study) for number, change in enumerate(changes)]
     calls += [partial(change_state, publisher, study)] * 2
     with ThreadPoolExecutor(len(calls)) as pool:
@@ -159,13 +168,13 @@ def check(world: World, study: Study) -> None:
     for analysis_id, revision in revisions.items():
         events = [json.loads(event.analysis_json) for event in world.events(analysis_id)]
         assert len(events) == revision
-        assert entries(world, analysis_id) == list(range(1, revision + 1))
+        assert revisions_told(world, analysis_id) == list(range(1, revision + 1))
         told = [(_count(event["samples"][0]["donor"]), _count(event["samples"][0])) for event in events]
         assert told == sorted(told)
         assert told[-1] == (5 * ROUNDS, 3 * ROUNDS)
 
 
-def entries(world: World, analysis_id: str) -> list[int]:
+def revisions_told(world: World, analysis_id: str) -> list[int]:
     columns = tables.history.c
     with world.database.read() as connection:
         query = select(columns.revision).where(columns.analysis_id == analysis_id)
@@ -214,3 +223,62 @@ def test_of_parallel_deletions_of_files_the_last_file_is_left(world: World, stud
     assert [answer.code() for answer in refused] == [grpc.StatusCode.FAILED_PRECONDITION]
     assert len(world.get(study_id, analysis.analysis_id).files) == 1
     assert len(world.events(analysis.analysis_id)) == 8
+
+
+def test_a_correction_whose_caller_has_left_changes_nothing(
+    world: World, study_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis_ids = [world.submit(study_id, payload(study_id)) for _ in range(3)]
+    begun, refused = threading.Event(), queue.Queue[str]()
+    check_wanted = entities._check_wanted
+
+    def wait_until_unwanted(correction: entities.Correction[Donor]) -> None:
+        begun.set()
+        deadline = time.monotonic() + 30
+        while correction.is_wanted() and time.monotonic() < deadline:
+            time.sleep(0.01)  # nothing tells that the server has heard of it
+        try:
+            check_wanted(correction)
+        except CallerLeftError as error:
+            refused.put(str(error))
+            raise
+
+    monkeypatch.setattr(entities, "_check_wanted", wait_until_unwanted)
+    donor = entity_pb2.Donor(donor_id=entity_id(study_id, "donor-1"), gender="Other", etag="*")
+    mask = FieldMask(paths=["gender"])
+    request = entity_service_pb2.UpdateDonorRequest(study_id=study_id, donor=donor, update_mask=mask)
+    call = world.entities.UpdateDonor.future(request)
+    assert begun.wait(30)
+    call.cancel()
+    assert "nothing changed" in refused.get(timeout=60)
+
+    monkeypatch.setattr(entities, "_check_wanted", check_wanted)
+    request.donor.gender = "Male"
+    assert world.entities.UpdateDonor(request).touched_analysis_total == 3
+    for analysis_id in analysis_ids:
+        told = [json.loads(event.analysis_json) for event in world.events(analysis_id)]
+        assert [one["samples"][0]["donor"]["gender"] for one in told] == ["Female", "Male"]
+
+
+def test_a_deadlock_is_something_to_retry(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    # No two transactions of Song wait for each other in a circle; those of somebody else's may.
+    url = new_database(request)
+    with running(tmp_path, url) as world:
+        studies = [world.new_study(), world.new_study()]
+        barrier = threading.Barrier(2)
+
+        def lock_both(first: str, second: str) -> str:
+            try:
+                with world.database.write() as connection:
+                    locks.lock_study(connection, first)
+                    barrier.wait(30)
+                    locks.lock_study(connection, second)
+            except DatabaseUnavailableError:
+                return "unavailable"
+            return "done"
+
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = list(pool.map(lock_both, studies, reversed(studies)))
+    assert sorted(outcomes) == ["done", "unavailable"]
+    entry = ERRORS.entries[DatabaseUnavailableError]
+    assert (entry.reason, entry.retry_after_seconds is not None) == ("SERVICE_UNAVAILABLE", True)
