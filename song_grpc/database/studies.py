@@ -32,6 +32,12 @@ def exists(connection: Connection, study_id: str) -> bool:
     return connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id)) is not None
 
 
+def find_visibility(connection: Connection, study_id: str) -> StudyVisibility | None:
+    """Return the visibility of a study, None if there is none."""
+    found = connection.scalar(select(studies.c.visibility).where(studies.c.study_id == study_id))
+    return None if found is None else StudyVisibility(found)
+
+
 def save(connection: Connection, study: Study) -> None:
     """Store the new values of a study."""
     values = {name: getattr(study, name) for name in ("name", "organization", "description", "info_json", "wire_bytes")}

@@ -25,11 +25,11 @@ def get(
     if not (ids.can_exist(study_id) and ids.can_exist(analysis_id)):
         raise AnalysisNotFoundError(study_id, analysis_id)
     with environment.database.read() as connection:
-        study = studies.find(connection, study_id)
+        visibility = studies.find_visibility(connection, study_id)
         state = analyses.find_state(connection, study_id, analysis_id)
-        if study is None or not _may_see(principal, study_id, state):
+        if visibility is None or not _may_see(principal, study_id, state):
             raise AnalysisNotFoundError(study_id, analysis_id)
-        shown = visible_fields(principal, study_id, study.visibility, fields)
+        shown = visible_fields(principal, study_id, visibility, fields)
         found = analyses.find(connection, study_id, analysis_id, fields=shown)
     if found is None:
         raise AnalysisNotFoundError(study_id, analysis_id)
@@ -55,10 +55,10 @@ def list_page(
     if not ids.can_exist(study_id):
         raise StudyNotFoundError(study_id)
     with environment.database.read() as connection:
-        study = studies.find(connection, study_id)
-        if study is None:
+        visibility = studies.find_visibility(connection, study_id)
+        if visibility is None:
             raise StudyNotFoundError(study_id)
-        shows_data = access.may_see_data(principal, study_id, study.visibility)
+        shows_data = access.may_see_data(principal, study_id, visibility)
         walks = {}
         for state in visible_states(principal, study_id):
             left = filter_tree.given(wanted, state, shows_data=shows_data)
@@ -68,7 +68,7 @@ def list_page(
         rows = analyses.list_after(
             connection, study_id, walks, order, after, limit + 1, starts_with_ids=starts_with_ids
         )
-        shown = visible_fields(principal, study_id, study.visibility, fields)
+        shown = visible_fields(principal, study_id, visibility, fields)
         found = read_page(connection, rows, limit, shown)
     return found, shown, paging.next_token(scope, rows, rows[: len(found)])
 

@@ -34,11 +34,11 @@ def search_page(
     if not ids.can_exist(study_id):
         raise StudyNotFoundError(study_id)
     with environment.database.read() as connection:
-        study = studies.find(connection, study_id)
-        if study is None:
+        visibility = studies.find_visibility(connection, study_id)
+        if visibility is None:
             raise StudyNotFoundError(study_id)
-        shown = visible_fields(principal, study_id, study.visibility, fields)
-        if search.needs_data and not access.may_see_data(principal, study_id, study.visibility):
+        shown = visible_fields(principal, study_id, visibility, fields)
+        if search.needs_data and not access.may_see_data(principal, study_id, visibility):
             return [], shown, ""
         if search.match is IdMatch.EXACT:
             possible = all(ids.can_exist(text) for text in search.texts.values())
