@@ -17,7 +17,7 @@ from song_grpc.domain.errors import EventBrokerMissingError, ParameterError, Res
 from song_grpc.domain.events import Event, EventFilter
 from song_grpc.domain.ids import can_exist
 from song_grpc.domain.limits import (
-    WATCH_BATCH_CHARS,
+    WATCH_BATCH_BYTES,
     WATCH_HEARTBEAT_SECONDS,
     WATCH_SCAN_EVENTS,
     WATCH_SKIPPED_EVENTS,
@@ -171,17 +171,17 @@ class _Watcher:
             found = outbox.find_between(connection, self.position, last, WATCH_SCAN_EVENTS, self._asked.wanted)
         principal, seen = self._principal(), {}
         batches: list[list[FoundEvent]] = []
-        chars = 0
+        batch_bytes = 0
         for event in found:
             facts = Facts(study_id=event.study_id, state=event.state)
             if facts not in seen:
                 seen[facts] = access.decide(principal, Action.READ_EVENTS, facts).allowed
             if not seen[facts]:
                 continue
-            chars += event.json_chars
-            if not batches or (chars > WATCH_BATCH_CHARS and not self._asked.hide_analysis):
+            batch_bytes += event.json_bytes
+            if not batches or (batch_bytes > WATCH_BATCH_BYTES and not self._asked.hide_analysis):
                 batches.append([])
-                chars = event.json_chars
+                batch_bytes = event.json_bytes
             batches[-1].append(event)
         return batches
 

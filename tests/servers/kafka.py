@@ -147,7 +147,10 @@ def consume(
             message = consumer.poll(0.2)
             if message is None or message.error() is not None:
                 continue
-            headers = {name: (value or b"").decode() for name, value in message.headers() or []}
+            headers = {
+                name: value.decode() if isinstance(value, bytes) else value or ""
+                for name, value in dict(message.headers() or []).items()
+            }
             received.append(Received((message.key() or b"").decode(), (message.value() or b"").decode(), headers))
     finally:
         consumer.close()

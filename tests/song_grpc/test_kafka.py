@@ -7,11 +7,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from random import randbytes as random_bytes
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import grpc
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
 from song.v1 import (
     analysis_service_pb2,
     analysis_service_pb2_grpc,
@@ -25,6 +31,7 @@ from sqlalchemy import select
 
 from runtime_grpc.database import Database
 from song_grpc.database import tables
+from song_grpc.use_cases import relay
 from tests.servers.kafka import Kafka, MockKafka, Received, consume, kafka_classes, without_duplicates
 from tests.servers.postgresql import new_database
 from tests.servers.processes import ServiceProcess
@@ -269,7 +276,7 @@ class Changes:
                 self.acknowledged.append(analysis_id)
                 get = analysis_service_pb2.GetAnalysisRequest(study_id="S", analysis_id=analysis_id)
                 self._score.hold(self._stub.GetAnalysis(get, timeout=30).analysis)
-                named = {"study_id": "S", "analysis_id": analysis_id}
+                named: Any = {"study_id": "S", "analysis_id": analysis_id}
                 self._stub.PublishAnalysis(analysis_service_pb2.PublishAnalysisRequest(**named), timeout=30)
                 self._stub.UnpublishAnalysis(analysis_service_pb2.UnpublishAnalysisRequest(**named), timeout=30)
                 self._stub.SuppressAnalysis(analysis_service_pb2.SuppressAnalysisRequest(**named), timeout=30)
@@ -360,3 +367,34 @@ def relay_holders(url: str) -> set[str]:
         time.sleep(0.02)
     database.close()
     return holders - {""}
+
+
+def test_an_event_too_large_for_the_topic_waits_until_the_topic_takes_it(
+    apache_kafka: str, topic: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Mock()
+    monkeypatch.setattr(relay, "_log", log)
+    admin = AdminClient({"bootstrap.servers": apache_kafka})
+    admin.create_topics([NewTopic(topic, 1, config={"max.message.bytes": "100000"})])[topic].result(30)
+    with running(folder, kafka_servers=apache_kafka, kafka_topic=topic) as world:
+        study_id = world.new_study()
+        noise = random_bytes(400_000).hex()  # compresses to half of it, no less
+        large = world.submit(study_id, payload(study_id, noise=noise))
+        small = world.submit(study_id, payload(study_id, samples=[sample(2)]))
+        stub = event_service_pb2_grpc.EventServiceStub(world.channel)
+        watched = stub.WatchEvents(event_service_pb2.WatchEventsRequest(from_beginning=True, until_now=True))
+        assert len([response for response in watched if response.HasField("event")]) == 2
+        deadline = time.monotonic() + 60
+        while not log.warning.called:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        said = log.warning.call_args.kwargs["error"]
+        assert "max.message.bytes" in said
+        assert noise[:100] not in said
+        setting = ConfigEntry("max.message.bytes", "10000000", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[setting])
+        admin.incremental_alter_configs([resource])[resource].result(30)
+        received = consume(apache_kafka, topic, lambda found: len(found) >= 2)
+    assert [message.key for message in without_duplicates(received)] == [large, small]
+    assert log.warning.call_count == 1
+    assert log.info.call_count == 1
