@@ -186,4 +186,4 @@ def _check_that_it_goes_on(world: World) -> None:
     assert world.publish("S", SUBMITTED).changed
     assert [one.analysis_id for one in world.export(study_id="S")] == [PUBLISHED_TWICE, SUBMITTED]
     assert json.loads(world.export(analysis_ids=[PUBLISHED_TWICE])[0].payload_json)["x"] == 2
-    assert world.submit("S", payload("S"))
+    assert world.submit("S", payload("S", analysisType={"name": "own"}))
