@@ -19,7 +19,7 @@ MAX_LINES = 400
 PURE = {
     *("__future__", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal"),
     *("enum", "functools", "hashlib", "itertools", "json", "math", "re", "typing", "unicodedata", "urllib.parse"),
-    *("uuid", "warnings"),
+    *("heapq", "uuid", "warnings"),
 }
 STANDARD = set(sys.stdlib_module_names)
 
