@@ -4,7 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, and_, func, insert, or_, select, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 
 from song_grpc.database.tables import analysis_types
 from song_grpc.database.times import from_microseconds, to_microseconds
@@ -21,6 +34,14 @@ from song_grpc.domain.analysis_type import (
 
 _COLUMNS = analysis_types.c
 _WITHOUT_SCHEMA_BYTES = 512
+
+_LATEST = (
+    select(analysis_types)
+    .where(_COLUMNS.name == bindparam("name"))
+    .order_by(_COLUMNS.version.desc())
+    .limit(literal_column("1"))
+)
+_VERSION = select(analysis_types).where(_COLUMNS.name == bindparam("name"), _COLUMNS.version == bindparam("version"))
 
 
 def add(connection: Connection, analysis_type: AnalysisType) -> None:
@@ -54,13 +75,8 @@ def latest_version(connection: Connection, name: str) -> int | None:
 
 def find(connection: Connection, name: str, version: int | None = None) -> AnalysisType | None:
     """Return a version, the latest where none is named; None if there is no such."""
-    query = select(analysis_types).where(_COLUMNS.name == name)
-    query = (
-        query.order_by(_COLUMNS.version.desc()).limit(1)
-        if version is None
-        else query.where(_COLUMNS.version == version)
-    )
-    row = connection.execute(query).one_or_none()
+    query = _LATEST if version is None else _VERSION
+    row = connection.execute(query, {"name": name, "version": version}).one_or_none()
     return None if row is None else _analysis_type(row, row.schema_json)
 
 
