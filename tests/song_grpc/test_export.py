@@ -175,9 +175,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("visibility", [study_pb2.STUDY_VISIBILITY_OPEN, study_pb2.STUDY_VISIBILITY_CONTROLLED])
-def test_what_a_caller_may_not_see_whole_is_not_exported(guarded: World, visibility: int) -> None:
+def test_what_a_caller_may_not_see_whole_is_not_exported(
+    guarded: World, visibility: study_pb2.StudyVisibility.ValueType
+) -> None:
     study_id = f"study-{visibility}"
-    study = study_pb2.Study(study_id=study_id, visibility=study_pb2.StudyVisibility.Name(visibility))
+    study = study_pb2.Study(study_id=study_id, visibility=visibility)
     guarded.studies.CreateStudy(study_service_pb2.CreateStudyRequest(study=study))
     published, hidden = (guarded.submit(study_id, payload(study_id)) for _ in range(2))
     guarded.score.hold(guarded.get(study_id, published))

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from runtime_grpc.database import Database
-from song_grpc.__main__ import MIGRATIONS
+from song_grpc.database.engine import MIGRATIONS
 from song_grpc.database.tables import METADATA
 from tests.song_grpc.world import World, payload, running
 

@@ -268,7 +268,8 @@ def test_an_update_that_others_overtake_starts_again_and_at_last_gives_up(
     world: World, study_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     analysis_id = world.submit(study_id, payload(study_id))
-    right, overtaken = wanted_types.resolve, []
+    right = wanted_types.resolve
+    overtaken: list[WantedType] = []
 
     def overtake(times: int) -> None:
         def resolve(environment: Environment, wanted: WantedType) -> AnalysisType:
