@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, select, text, true
 
-from song_grpc.database import analyses, files, filtering, tables
+from song_grpc.database import analyses, corrections, entity_lists, files, filtering, tables
+from song_grpc.database.entity_lists import Listed
 from song_grpc.domain import filter_tree, filters
 from song_grpc.domain.analysis import AnalysisState
+from song_grpc.domain.corrections import DONOR, SAMPLE, SPECIMEN
 from song_grpc.domain.ordering import Ordering, OrderTime
 from song_grpc.domain.registered_object import ObjectConditions
 from tests.song_grpc.world import World
@@ -104,3 +106,20 @@ def test_plans_are_made_for_the_values_asked_for(world: World) -> None:
         assert connection.scalar(text("SHOW plan_cache_mode")) == "force_custom_plan"
     with world.database.read() as connection:
         assert connection.scalar(text("SHOW plan_cache_mode")) == "auto"
+
+
+def test_what_belongs_to_an_entity_is_found_by_its_id(world: World) -> None:
+    if not world.database.is_sqlite:
+        pytest.skip("PostgreSQL chooses by what its tables hold, and these are small")
+    with plans(world) as (connection, found):
+        entity_lists.list_after(connection, SPECIMEN, Listed("S", "donor"), "x", 101)
+        entity_lists.list_after(connection, SAMPLE, Listed("S", "specimen"), "x", 101)
+        entity_lists.list_after(connection, DONOR, Listed("S"), "x", 101)
+        corrections.find_referring(connection, DONOR, "donor", "x", 1000)
+    specimens, samples, donors, referring = found
+    assert "ix_specimens_donor_id" in specimens
+    assert "ix_samples_specimen_id" in samples
+    assert "(study_id=? AND submitter_donor_id>?)" in donors
+    assert not [word for word in NO_SORT if word in donors]
+    for index in ("ix_specimens_donor_id", "ix_samples_specimen_id", "ix_analysis_samples_sample_id"):
+        assert index in referring
