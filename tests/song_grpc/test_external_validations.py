@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import pytest
 from song.v1 import analysis_service_pb2, analysis_type_pb2
 
+from song_grpc.domain import work
 from song_grpc.gateways import askers, http_sources
 from tests.servers.http_service import Answer, Asked, HttpService, closed_port, http_service
 from tests.song_grpc.world import World, file, in_parallel, payload, refusal, running, sample
@@ -125,6 +126,38 @@ def test_numbers_and_booleans_are_asked_about_as_json_spells_them(
     name = asking(world, source, "extra[*]")
     world.submit(study_id, of_type(study_id, name, extra=[1, 1.5, True, None, "1"]))
     assert set(source.paths()) == {f"/{study_id}/1", f"/{study_id}/1.5", f"/{study_id}/true"}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("samples[?@.sampleType == 'ctDNA'].submitterSampleId", {"sample-2"}),
+        ("samples[?length(@.submitterSampleId) == 8 && !@.nothing]['submitterSampleId']", {"sample-1", "sample-2"}),
+        (".submitterDonorId", {"donor-1", "donor-2"}),
+        ("['samples'][-1].donor.gender", {"Female"}),
+        ("extra.deep[0]", {"x"}),
+        ("nothing.there", set()),
+    ],
+)
+def test_paths_are_those_of_rfc_9535(
+    world: World, study_id: str, source: HttpService, path: str, found: set[str]
+) -> None:
+    name = asking(world, source, path)
+    samples = [sample(), sample(2, sampleType="ctDNA")]
+    world.submit(study_id, of_type(study_id, name, samples=samples, extra={"deep": ["x", "y"]}))
+    assert {asked.path.rpartition("/")[2] for asked in source.asked} == found
+
+
+def test_a_path_that_takes_too_much_work_is_stopped(
+    world: World, study_id: str, source: HttpService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep: Any = 1
+    for _ in range(40):
+        deep = [deep]
+    name = asking(world, source, "extra" + "[*,*]" * 40 + ".nothing")
+    monkeypatch.setattr(work, "MAX_VALIDATION_SECONDS", 0.5)
+    found = world.validate(study_id, of_type(study_id, name, extra=deep))
+    assert [(one.pointer, one.keyword) for one in found.violations] == [("", "externalValidations")]
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [1], "", "x" * 1025])
@@ -274,6 +307,11 @@ def test_validations_are_inherited_replaced_and_cleared(world: World, source: Ht
         ("http://host/{value}", "", "items[0].json_path"),
         ("http://host/{value}", "a[", "items[0].json_path"),
         ("http://host/{value}", "$.a", "items[0].json_path"),
+        ("http://host/{value}", "a[?@.*]", "items[0].json_path"),
+        ("http://host/{value}", "a[?@..b]", "items[0].json_path"),
+        ("http://host/{value}", "a[?@.b == $.c]", "items[0].json_path"),
+        ("http://host/{value}", "a[?!(@.b && count(@[1:]) > 1)]", "items[0].json_path"),
+        ("http://host/{value}", "a[?match(@.b, '(a*)*b')]", "items[0].json_path"),
         ("http://host/{value}", "a" * 513, "items[0].json_path"),
     ],
 )

@@ -194,7 +194,8 @@ class ExternalValidation(_message.Message):
     """Which values to ask about: a JSONPath (RFC 9535) below the root, without its `$.`, for example
     `samples[0].submitterSampleId` or `samples[*].donor.submitterDonorId`. Where a payload has no such place,
     or null there, nothing is asked. Strings of 1 to 1024 characters, numbers and booleans can be asked about;
-    anything else is not permitted. At most 512 characters.
+    anything else is not permitted. A filter looks at single places of its element, as in `[?@.type == "x"]`: no
+    wildcard, no slice, no `..`, no `$`, and no `match` or `search`. At most 512 characters.
     """
     def __init__(
         self,
