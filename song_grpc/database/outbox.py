@@ -26,6 +26,7 @@ class FoundEvent:
     position: int
     study_id: str
     state: AnalysisState
+    time: datetime
     json_bytes: int
 
 
@@ -58,16 +59,15 @@ def find_between(
     connection: Connection, after: int, last: int, limit: int, wanted: EventFilter | None = None
 ) -> Sequence[FoundEvent]:
     """Return the first events after a position, up to the position `last`, that fit the filter, in their order."""
+    json_bytes = text_bytes(_COLUMNS.analysis_json).label("json_bytes")
     query = (
-        select(
-            _COLUMNS.position, _COLUMNS.study_id, _COLUMNS.state, text_bytes(_COLUMNS.analysis_json).label("json_bytes")
-        )
+        select(_COLUMNS.position, _COLUMNS.study_id, _COLUMNS.state, _COLUMNS.time, json_bytes)
         .where(_COLUMNS.position > after, _COLUMNS.position <= last, *_conditions(wanted or EventFilter()))
         .order_by(_COLUMNS.position)
         .limit(limit)
     )
     return [
-        FoundEvent(row.position, row.study_id, AnalysisState(row.state), row.json_bytes)
+        FoundEvent(row.position, row.study_id, AnalysisState(row.state), from_microseconds(row.time), row.json_bytes)
         for row in connection.execute(query)
     ]
 

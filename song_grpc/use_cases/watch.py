@@ -78,9 +78,10 @@ def watch(
     asked.wanted.check()
     access.require(principal(), Action.READ_EVENTS, Facts())
     with source.database.read() as connection:
-        position = _starting_position(connection, asked.start)
+        position, skipped_before = _starting_position(connection, asked.start)
         last_number = outbox.last_unplaced_number(connection) if asked.until_now else None
     watcher = _Watcher(source, asked, principal, goes_on, position)
+    watcher.skipped_before = skipped_before
     yield watcher.token()
     if asked.until_now:
         while (end := _find_end(source, last_number)) is None:
@@ -136,6 +137,8 @@ class _Watcher:
         self._source, self._asked, self._principal, self._goes_on = source, asked, principal, goes_on
         self.position = position
         """Of the last event that was looked at."""
+        self.skipped_before: datetime | None = None
+        """Events before this time are skipped until there is one that is not."""
         self._told, self._told_time = position, time.monotonic()
 
     def read_up_to(self, last: int) -> Iterator[Watched]:
@@ -173,6 +176,9 @@ class _Watcher:
         batches: list[list[FoundEvent]] = []
         batch_bytes = 0
         for event in found:
+            if self.skipped_before is not None and event.time < self.skipped_before:
+                continue
+            self.skipped_before = None
             facts = Facts(study_id=event.study_id, state=event.state)
             if facts not in seen:
                 seen[facts] = access.decide(principal, Action.READ_EVENTS, facts).allowed
@@ -205,8 +211,8 @@ class _Watcher:
         ]
 
 
-def _starting_position(connection: Connection, start: EventStart) -> int:
-    """Return the position after which to begin."""
+def _starting_position(connection: Connection, start: EventStart) -> tuple[int, datetime | None]:
+    """Return the position after which to begin, and the time before which events there are to be skipped."""
     if bool(start.resume_token) + (start.from_time is not None) + start.from_beginning > 1:
         raise ParameterError("resume_token", "give one starting point: this, from_time or from_beginning")
     marks = relay.read_marks(connection)
@@ -216,13 +222,14 @@ def _starting_position(connection: Connection, start: EventStart) -> int:
             raise events.token_error()
         if position < marks.pruned:
             raise ResumeTokenExpiredError
-        return position
+        return position, None
     if start.from_beginning:
-        return marks.pruned
+        return marks.pruned, None
     if start.from_time is not None:
         first = outbox.first_position_since(connection, start.from_time)
-        return marks.last if first is None else first - 1
-    return marks.last
+        # Where no event has a position yet, older ones may still come before it.
+        return (marks.last, start.from_time) if first is None else (first - 1, None)
+    return marks.last, None
 
 
 def _find_end(source: EventSource, last_number: int | None) -> int | None:

@@ -138,7 +138,7 @@ class WatchEventsRequest(_message.Message):
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """Begin with the first event at or after this time; events that happened at nearly the same time as others may
-        be a little out of the order of their times. A time to come is now.
+        be a little out of the order of their times.
         """
 
     @_builtins.property
