@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,16 @@ class HttpService:
 
 
 @contextmanager
-def http_service() -> Iterator[HttpService]:
-    """Serve until the block ends."""
+def http_service(certificate: Path | None = None) -> Iterator[HttpService]:
+    """Serve until the block ends; with a PEM file of certificate and key, over TLS."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
-    service = HttpService(f"http://127.0.0.1:{server.server_port}")
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    scheme = "http" if certificate is None else "https"
+    service = HttpService(f"{scheme}://127.0.0.1:{server.server_port}")
     server.service = service  # type: ignore[attr-defined] # for the handler
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
