@@ -80,6 +80,7 @@ STORED_TOGETHER = 64  # submissions in one transaction
 STORED_TOGETHER_ROWS = 2000  # of their files and samples; at least one submission
 MAX_BULK_PAYLOADS = 64  # of one stream in work
 MAX_BULK_BYTES = 64 * MEBIBYTE  # of their text, but for the last one read
+BULK_RIGHTS_SECONDS = 60.0  # then the rights of a stream's caller are asked for anew
 BULK_CHECKERS = 4  # threads of a server that hold payloads of streams against their schemas
 
 # Violations.
