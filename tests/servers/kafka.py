@@ -79,6 +79,8 @@ num.partitions=3
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 """
         )
         cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_")  # no flag
@@ -130,7 +132,7 @@ class Received:
 
 
 def consume(
-    address: str, topic: str, is_enough: Callable[[Sequence[Received]], bool], timeout_seconds: float = 60
+    address: str, topic: str, is_enough: Callable[[Sequence[Received]], bool], timeout_seconds: float = 120
 ) -> list[Received]:
     """Return the messages of a topic, from its beginning until there are enough."""
     consumer = Consumer({"bootstrap.servers": address, "group.id": uuid4().hex, "reconnect.backoff.max.ms": 500})

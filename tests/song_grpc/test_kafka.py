@@ -1,6 +1,7 @@
 """Events in Kafka: what they look like, their order, and that none is lost, whoever is killed."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
+from pydantic import ValidationError
 from song.v1 import (
     analysis_service_pb2,
     analysis_service_pb2_grpc,
@@ -29,13 +31,16 @@ from song.v1 import (
 )
 from sqlalchemy import select
 
+from runtime_grpc.command_line import StartRefusedError
 from runtime_grpc.database import Database
+from song_grpc import gateways
 from song_grpc.database import tables
+from song_grpc.gateways.kafka import KafkaLogin, KafkaOptions
 from song_grpc.use_cases import relay
 from tests.servers.kafka import Kafka, MockKafka, Received, consume, kafka_classes, without_duplicates
 from tests.servers.postgresql import new_database
 from tests.servers.processes import ServiceProcess
-from tests.song_grpc.world import FakeScore, World, file, payload, running, sample, serve_score
+from tests.song_grpc.world import FakeScore, World, file, payload, running, sample, serve_score, song_settings
 
 KEYS = ["analysisId", "studyId", "state", "action", "songServerId", "analysis"]
 ANALYSIS_KEYS = {
@@ -398,3 +403,48 @@ def test_an_event_too_large_for_the_topic_waits_until_the_topic_takes_it(
     assert [message.key for message in without_duplicates(received)] == [large, small]
     assert log.warning.call_count == 1
     assert log.info.call_count == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ({"kafka_user": "u"}, "kafka_password"),
+        ({"kafka_user": "u", "kafka_password": "p"}, "sasl_ssl"),
+        ({"kafka_security": "sasl_ssl"}, "kafka_user"),
+        ({"kafka_topic": "a b"}, "kafka_topic"),
+        ({"kafka_ca_file": "nowhere.pem"}, "kafka_ca_file"),
+        ({"server_id": ""}, "server_id"),
+        ({"event_retention_days": -1}, "event_retention_days"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(folder: Path, told: dict[str, Any], named: str) -> None:
+    if named in {"sasl_ssl", "kafka_password", "kafka_user"}:
+        told = {"kafka_servers": "127.0.0.1:1", **told}
+    if named == "kafka_password":
+        told = {"kafka_security": "sasl_ssl", **told}
+    with pytest.raises(ValidationError) as raised:
+        song_settings(folder, **told)
+    assert named in str(raised.value)
+
+
+def test_the_password_is_shown_nowhere(folder: Path) -> None:
+    login = {"kafka_security": "sasl_ssl", "kafka_user": "u", "kafka_password": "not-to-be-shown"}
+    settings = song_settings(folder, kafka_servers="127.0.0.1:1", **login)
+    assert "not-to-be-shown" not in f"{settings!r} {settings.masked()}"
+    options = KafkaOptions("127.0.0.1:1", "t", "sasl_ssl", "", KafkaLogin("PLAIN", "u", "not-to-be-shown"))
+    assert "not-to-be-shown" not in repr(options)
+
+
+def test_a_song_without_the_library_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "song_grpc.gateways.kafka", None)
+    monkeypatch.delattr(gateways, "kafka")
+    with pytest.raises(StartRefusedError, match="extra 'kafka'"), running(folder, kafka_servers="127.0.0.1:1"):
+        pass
+
+
+def test_a_certificate_that_can_not_be_read_keeps_song_from_starting(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "ca.pem"
+    broken.write_text("no certificate")
+    told: Any = {"kafka_servers": "127.0.0.1:1", "kafka_security": "ssl", "kafka_ca_file": broken}
+    with pytest.raises(StartRefusedError, match="Kafka can't be used"), running(folder, **told):
+        pass
