@@ -1,5 +1,6 @@
 """Ids of donors, specimens and samples from an id service, through a real Song with a real service."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import grpc
 import pytest
 from pydantic import ValidationError
-from song.v1 import analysis_pb2
+from song.v1 import analysis_pb2, analysis_service_pb2
 
 from song_grpc.domain import ids
 from song_grpc.gateways import http_ids
@@ -256,6 +257,25 @@ def _raise(error: Exception) -> Any:  # noqa: ANN401 - a call
         raise error
 
     return call
+
+
+def test_payloads_of_a_stream_share_their_new_entities_and_none_takes_the_id_of_another(
+    world: World, service: HttpService
+) -> None:
+    def answer(asked: Asked) -> Answer:
+        return Answer(200, b"same") if place(asked)[2] in {"donor-3", "donor-4"} else numbered(asked)
+
+    service.answer = answer
+    study_id = world.new_study()
+    texts = [json.dumps(payload(study_id, samples=[sample(number)])) for number in (1, 1, 2, 3, 4, 3)]
+    requests = [analysis_service_pb2.BulkSubmitAnalysesRequest(study_id=study_id, payload_json=text) for text in texts]
+
+    answers = list(world.analyses.BulkSubmitAnalyses(iter(requests), timeout=60))
+
+    refused = [number for number, one in enumerate(answers, 1) if one.HasField("error")]
+    assert refused == [5]
+    found = [world.get(study_id, one.analysis_id).samples[0].donor.donor_id for one in answers if one.analysis_id]
+    assert found == [*[f"DO-{study_id}-donor-{number}" for number in (1, 1, 2)], "same", "same"]
 
 
 def test_at_most_eight_are_asked_about_at_once(world: World, service: HttpService) -> None:
