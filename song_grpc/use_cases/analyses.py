@@ -7,7 +7,7 @@ from song_grpc.domain import access, filter_tree, filters, ids, ordering, paging
 from song_grpc.domain.access import Action, Facts, Principal
 from song_grpc.domain.analysis import Analysis, AnalysisState, File
 from song_grpc.domain.errors import AnalysisNotFoundError, StudyNotFoundError
-from song_grpc.use_cases.analysis_pages import read_page, visible_fields, visible_states
+from song_grpc.use_cases.analysis_pages import read_page, shown_to, visible_fields, visible_states
 from song_grpc.use_cases.environment import Environment
 
 
@@ -33,7 +33,7 @@ def get(
         found = analyses.find(connection, study_id, analysis_id, fields=shown)
     if found is None:
         raise AnalysisNotFoundError(study_id, analysis_id)
-    return found, shown
+    return shown_to(principal, found), shown
 
 
 def list_page(
@@ -70,7 +70,7 @@ def list_page(
         )
         shown = visible_fields(principal, study_id, visibility, fields)
         found = read_page(connection, rows, limit, shown)
-    return found, shown, paging.next_token(scope, rows, rows[: len(found)])
+    return [shown_to(principal, one) for one in found], shown, paging.next_token(scope, rows, rows[: len(found)])
 
 
 def list_files(

@@ -87,6 +87,10 @@ def test_who_may_not_read_the_study_learns_what_but_not_who_and_why(folder: Path
         assert (known.actor, known.reason) != ("", "")
         assert (shown.action, shown.time, shown.state) == (known.action, known.time, known.state)
         assert (shown.actor, shown.reason, list(shown.subjects)) == ("", "", [])
+        for found in (anyone.get(study_id, analysis_id), anyone.list(study_id).analyses[0]):
+            (change,) = found.state_changes
+            assert (change.actor, change.reason, change.update_time) == ("", "", known.time)
+        assert world.get(study_id, analysis_id).state_changes[0].reason == "a patient asked"
         world.patch(study_id, analysis_id, {"x": 1})
         assert list(world.history(study_id, analysis_id).entries[-1].subjects) == ["sequencingRead version 1"]
         assert list(anyone.history(study_id, analysis_id).entries[-1].subjects) == []
