@@ -32,6 +32,7 @@ from song.v1.study_service_pb2 import CreateStudyRequest
 from song.v1.study_service_pb2_grpc import StudyServiceStub
 
 from benchmarks import song_data, song_servers
+from benchmarks.song_servers import SongProcess
 from song_grpc.database.engine import MIGRATIONS, Database
 
 RESULTS = Path(__file__).parent / "results"
@@ -39,7 +40,6 @@ STUDY = "BENCH"
 LISTED = 3400
 PUBLISHED_FILES = 200
 REPETITIONS = 100
-WARM_UPS = 5
 ENOUGH_MS = 20_000
 """Of one kind of call: what is so slow is known by fewer repetitions."""
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
@@ -119,8 +119,8 @@ def submissions(address: str, callers: int, seconds: float) -> tuple[float, list
     return len(took) / (time.monotonic() - started), took
 
 
-def bulk(address: str, seconds: float) -> float:
-    """Submit on one stream; return the rate."""
+def bulk(address: str, seconds: float) -> tuple[int, float]:
+    """Submit on one stream; return how many, and the rate."""
     end = time.monotonic() + seconds
 
     def requests() -> Iterator[messages.BulkSubmitAnalysesRequest]:
@@ -134,7 +134,7 @@ def bulk(address: str, seconds: float) -> float:
     refused = next((answer.error.message for answer in answers if answer.HasField("error")), None)
     if refused:
         raise SystemExit(f"a payload was refused: {refused}")
-    return len(answers) / (time.monotonic() - started)
+    return len(answers), len(answers) / (time.monotonic() - started)
 
 
 def publish(stub: AnalysisServiceStub) -> float:
@@ -180,21 +180,22 @@ def export(stub: AnalysisServiceStub, study_id: str) -> float:
     return time.monotonic() - started
 
 
-def percentiles(call: Callable[[int], object]) -> tuple[float, float]:
-    """Return the median and the 99th percentile of a call's milliseconds; it gets numbers from 0."""
-    took = []
-    for number in range(REPETITIONS + WARM_UPS):
+def milliseconds(call: Callable[[int], object]) -> list[float]:
+    """Return how long a call took, again and again; it gets numbers from 0."""
+    took: list[float] = []
+    while len(took) < REPETITIONS and sum(took) < ENOUGH_MS:
         started = time.monotonic()
-        call(number)
-        if number >= WARM_UPS:
-            took.append((time.monotonic() - started) * 1000)
-        if sum(took) > ENOUGH_MS:
-            break
-    took.sort()
-    return statistics.median(took), took[min(len(took) - 1, len(took) * 99 // 100)]
+        call(len(took))
+        took.append((time.monotonic() - started) * 1000)
+    return took
 
 
-def reads(report: Report, database: str, stub: AnalysisServiceStub, size: int) -> None:
+def percentile_99(took: list[float]) -> float:
+    """Return the time that one of a hundred calls passed."""
+    return sorted(took)[min(len(took) - 1, len(took) * 99 // 100)]
+
+
+def reads(report: Report, database: str, server: SongProcess, stub: AnalysisServiceStub, size: int) -> None:
     """Measure reads of a study of so many analyses."""
     middle = datetime.fromtimestamp((song_data.FIRST_TIME + size // 2 * song_data.SECOND) / 1e6, UTC)
 
@@ -214,9 +215,12 @@ def reads(report: Report, database: str, stub: AnalysisServiceStub, size: int) -
         "data filter, a page of every second": page('data.experiment.libraryStrategy = "WGS"'),
     }
     for what, call in calls.items():
-        median, slowest = percentiles(call)
-        report.add(Figure(database, f"{what}, of {size:,}, p50", median, "ms"))
-        report.add(Figure(database, f"{what}, of {size:,}, p99", slowest, "ms"))
+        used = server.cpu_seconds()
+        took = milliseconds(call)
+        used = server.cpu_seconds() - used
+        report.add(Figure(database, f"{what}, of {size:,}, p50", statistics.median(took), "ms"))
+        report.add(Figure(database, f"{what}, of {size:,}, p99", percentile_99(took), "ms"))
+        report.add(Figure(database, f"{what}, of {size:,}, Song's CPU", used * 1000 / len(took), "ms"))
 
 
 def filled(databases: song_servers.Databases, name: str, size: int, report: Report) -> str:
@@ -242,34 +246,39 @@ def measure(databases: song_servers.Databases, folder: Path, sizes: list[int], s
         bare = bare_commits(databases.new("bare"), min(seconds, 3))
         add("bare INSERT … COMMIT", bare, "/s")
         with ExitStack() as running:
-            address = running.enter_context(
-                song_servers.song(folder / "a", databases.new("submissions"), score_address)
-            )
-            own = running.enter_context(channel(address))
+            server = running.enter_context(song_servers.song(folder / "a", databases.new("submissions"), score_address))
+            own = running.enter_context(channel(server.address))
             StudyServiceStub(own).CreateStudy(CreateStudyRequest(study=Study(study_id=STUDY)), wait_for_ready=True)
-            submissions(address, 1, 1)  # warms up
+            submissions(server.address, 1, 1)  # warms up
             for callers, overture in ((1, "17 /s"), (8, "44-55 /s with 8-16 callers")):
-                rate, took = submissions(address, callers, seconds)
+                used = server.cpu_seconds()
+                rate, took = submissions(server.address, callers, seconds)
+                used = server.cpu_seconds() - used
                 what = f"SubmitAnalysis, {callers} caller{'s' if callers > 1 else ''}"
                 add(what, rate, "/s", overture)
                 add(f"{what}, p50", statistics.median(took) * 1000, "ms", "150-290 ms" if callers > 1 else "")
-                add(f"{what}, p99", sorted(took)[len(took) * 99 // 100] * 1000, "ms")
+                add(f"{what}, p99", percentile_99(took) * 1000, "ms")
+                add(f"{what}, Song's CPU for one", used * 1000 / len(took), "ms")
                 if callers == 1:
                     add("bare commits for one submission", bare / rate, "")
-            add("BulkSubmitAnalyses, one stream", bulk(address, seconds), "/s")
+            used = server.cpu_seconds()
+            done, rate = bulk(server.address, seconds)
+            add("BulkSubmitAnalyses, one stream", rate, "/s")
+            add("BulkSubmitAnalyses, Song's CPU for one", (server.cpu_seconds() - used) * 1000 / done, "ms")
             add(f"PublishAnalysis, {PUBLISHED_FILES} files", publish(AnalysisServiceStub(own)), "s", "6-8 s")
         with ExitStack() as running:
             url = filled(databases, "listing", LISTED, report)
-            address = running.enter_context(song_servers.song(folder / "b", url, score_address))
-            stub = AnalysisServiceStub(running.enter_context(channel(address)))
+            server = running.enter_context(song_servers.song(folder / "b", url, score_address))
+            stub = AnalysisServiceStub(running.enter_context(channel(server.address)))
             listing(stub, STUDY)  # warms up
             add(f"ListAnalyses, all {LISTED:,} in pages of 1,000", listing(stub, STUDY), "s", "230-240 s")
             add(f"ExportAnalyses, all {LISTED:,}", export(stub, STUDY), "s")
         for size in sizes:
             with ExitStack() as running:
                 url = filled(databases, f"size{size}", size, report)
-                address = running.enter_context(song_servers.song(folder / f"size{size}", url, score_address))
-                reads(report, name, AnalysisServiceStub(running.enter_context(channel(address))), size)
+                server = running.enter_context(song_servers.song(folder / f"size{size}", url, score_address))
+                stub = AnalysisServiceStub(running.enter_context(channel(server.address)))
+                reads(report, name, server, stub, size)
 
 
 def keep(report: Report, machine: dict[str, str | int | float]) -> None:

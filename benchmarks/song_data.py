@@ -19,6 +19,8 @@ FIRST_TIME = 1_700_000_000_000_000
 """Of the first analysis of a filled study, in microseconds; each other one is a second later."""
 SECOND = 1_000_000
 ANALYSES_OF_A_DONOR = 10
+FILL_SECONDS = 1800
+"""At most, for one database."""
 _BATCH = 5000
 _numbers = count(time.time_ns() // 1000)
 
@@ -97,6 +99,8 @@ def fill(database: Database, study_id: str, total: int) -> float:
         write = _writer(connection, is_sqlite=database.is_sqlite)
         write(tables.studies, [_study(study_id)])
         for first in range(0, total, _BATCH):
+            if time.monotonic() > started + FILL_SECONDS:
+                raise SystemExit(f"{first:,} of {total:,} analyses filled in {FILL_SECONDS} s: choose a smaller size")
             for table, rows in _rows(study_id, range(first, min(first + _BATCH, total))).items():
                 write(table, rows)
         connection.commit()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -104,9 +105,22 @@ def score() -> Iterator[str]:
         server.stop(None).wait()
 
 
+@dataclass(frozen=True, slots=True)
+class SongProcess:
+    """A running Song."""
+
+    address: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time it has used so far, which says more than the clock on a busy machine."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def song(folder: Path, url: str, score_address: str) -> Iterator[str]:
-    """Run Song as a process of its own; yield its address."""
+def song(folder: Path, url: str, score_address: str) -> Iterator[SongProcess]:
+    """Run Song as a process of its own."""
     arguments = ["--port", "0", "--data-dir", str(folder), "--database-url", url, "--score-address", score_address]
     process = subprocess.Popen(
         [sys.executable, "-m", "song_grpc", *arguments, "--service-token", "benchmark"],
@@ -124,7 +138,7 @@ def song(folder: Path, url: str, score_address: str) -> Iterator[str]:
         raise SystemExit("".join(log))
     threading.Thread(target=process.stderr.read, daemon=True).start()
     try:
-        yield str(json.loads(line)["address"])
+        yield SongProcess(str(json.loads(line)["address"]), process.pid)
     finally:
         process.terminate()
         process.wait()
