@@ -23,8 +23,9 @@ from song_grpc.domain.access import Principal
 from song_grpc.domain.analysis import Analysis
 from song_grpc.domain.history import Cause
 from song_grpc.transport.caller import Callers
+from tests.servers.identity import token, write_public_key
 from tests.servers.processes import ServiceProcess
-from tests.song_grpc.world import World, file, in_parallel, payload, refusal, running, sample
+from tests.song_grpc.world import SERVICE_TOKEN, World, file, in_parallel, payload, refusal, running, sample
 
 
 def request(study_id: str, sent: dict[str, Any] | str, **fields: Any) -> BulkSubmitAnalysesRequest:  # noqa: ANN401 - fields of the message
@@ -222,6 +223,15 @@ def test_a_database_that_is_busy_is_told_to_each_payload_to_be_sent_again(
         answers = submit_all(world, [request(study_id, payload(study_id)) for _ in range(5)])
     assert [(reason(answer), answer.error.retryable) for answer in answers] == [("SERVICE_UNAVAILABLE", True)] * 5
     assert stored_total(world, study_id) == 0
+
+
+def test_a_caller_writes_to_the_studies_of_its_scopes_alone(folder: Path, tmp_path: Path) -> None:
+    with running(folder, auth="on", jwt_public_key_file=write_public_key(tmp_path)) as world:
+        system = world.calling_with(SERVICE_TOKEN)
+        studies = [system.new_study(), system.new_study()]
+        scoped = world.calling_with(token(f"PROGRAMDATA-{studies[0]}.WRITE"))
+        answers = submit_all(scoped, [request(study_id, payload(study_id)) for study_id in studies])
+    assert [reason(answer) for answer in answers] == ["", "SCOPE_MISSING"]
 
 
 def test_a_stream_ends_once_its_caller_has_lost_the_rights(
