@@ -8,6 +8,7 @@ import argparse
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
@@ -17,8 +18,6 @@ from score_grpc.__main__ import Score, start_score
 from score_grpc.settings import ScoreSettings
 from song_grpc.__main__ import Song, start_song
 from song_grpc.settings import SongSettings
-
-SONG_PORT, SCORE_PORT = 50051, 50052
 
 
 class Both:
@@ -50,34 +49,39 @@ def main() -> None:
     """Run the command `song-score`."""
     parser = argparse.ArgumentParser(prog="song-score", description="Song and Score in one process.")
     serve = parser.add_subparsers(required=True).add_parser("serve", help="serve both on loopback")
-    serve.add_argument("--data-dir", type=Path, default=Path("song-score-data"), help="databases and objects go here")
-    serve.add_argument("--song-port", type=int, default=SONG_PORT, help="0: any free one (default: %(default)s)")
-    serve.add_argument("--score-port", type=int, default=SCORE_PORT, help="0: any free one (default: %(default)s)")
-    serve.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    serve.add_argument("--data-dir", type=Path, help="databases and objects go here (default: song-score-data)")
+    serve.add_argument("--song-port", type=int, help="0: any free one (default: 50051)")
+    serve.add_argument("--score-port", type=int, help="0: any free one (default: 50052)")
+    serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="(default: info)")
     arguments = parser.parse_args()
     sys.exit(_serve(arguments))
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     # The environment and its TOML files hold for all that has no flag here.
-    both = {
-        "data_dir": arguments.data_dir,
-        "log_level": arguments.log_level,
-        "service_token": SecretStr(secrets.token_urlsafe(32)),
-    }
+    both = _given(data_dir=arguments.data_dir, log_level=arguments.log_level)
     try:
-        song_settings = SongSettings(port=arguments.song_port, **both)
-        score_settings = ScoreSettings(port=arguments.score_port, **both)
+        song_settings = SongSettings(**both, **_given(port=arguments.song_port))
+        score_settings = ScoreSettings(**both, **_given(port=arguments.score_port))
     except (ValidationError, OSError) as error:
         print(f"song-score: {error}", file=sys.stderr)
         return EXIT_USAGE
-    configure_logs(arguments.log_level)
+    # One secret for both; nobody else needs to know it, unless the settings name one.
+    known = song_settings.service_token.get_secret_value() or score_settings.service_token.get_secret_value()
+    secret = {"service_token": SecretStr(known or secrets.token_urlsafe(32))}
+    song_settings, score_settings = song_settings.model_copy(update=secret), score_settings.model_copy(update=secret)
+    configure_logs(song_settings.log_level)
     try:
         serve_until_told(lambda: Both(song_settings, score_settings))
     except START_REFUSALS as error:
         print(f"song-score: {error}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_OK
+
+
+def _given(**flags: object) -> dict[str, Any]:
+    """Return the flags that are on the command line."""
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 if __name__ == "__main__":

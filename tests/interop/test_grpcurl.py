@@ -22,6 +22,7 @@ START_SECONDS = 60.0
 MASKS = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<id>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
+    (re.compile(r'"etag": "[0-9a-f]{16}"'), '"etag": "<of ids>"'),
     (re.compile(r"\s+"), ""),  # grpcurl's own version decides on spaces
 )
 
