@@ -209,11 +209,11 @@ class _Router(grpc.GenericRpcHandler):
         else:
             text = f"all {self._max_streams} streams of this server are taken"
             behavior = self._refusal(method, TooManyStreamsError(text))
-        if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                behavior, handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.unary_stream_rpc_method_handler(behavior, handler.request_deserializer, handler.response_serializer)
+        # Also where there is one request only: grpcio calls a unary-stream handler once the request is there, so that
+        # the slot of a caller who leaves before, or sends none, would never be free again.
+        return grpc.stream_stream_rpc_method_handler(
+            behavior, handler.request_deserializer, handler.response_serializer
+        )
 
     def await_streams(self, timeout_seconds: float) -> None:
         """Wait until no stream's handler runs any more: they may be writing to what is about to be closed."""
@@ -253,9 +253,14 @@ class _Router(grpc.GenericRpcHandler):
             moved = self._idle_streams.watch(context)
             try:
                 # What comes and what goes both count.
-                for response in behavior(_noting(request, moved) if handler.request_streaming else request, context):
-                    yield response
-                    moved()
+                requests = _noting(request, moved)
+                asked = requests if handler.request_streaming else next(requests, None)
+                if asked is None:
+                    status = Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message="the request is missing")
+                else:
+                    for response in behavior(asked, context):
+                        yield response
+                        moved()
             except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
                 # An error of the request stream only says that the peer has gone: nobody is left to be told.
                 if context.is_active():

@@ -39,6 +39,11 @@ class SlowStudies(StudyServiceServicer):
     def ListStudies(self, request: pb.ListStudiesRequest, context: grpc.ServicerContext) -> pb.ListStudiesResponse:
         return pb.ListStudiesResponse()
 
+    def GetStudyTree(
+        self, request: pb.GetStudyTreeRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.GetStudyTreeResponse]:
+        yield pb.GetStudyTreeResponse()
+
 
 @pytest.fixture
 def studies() -> SlowStudies:
@@ -112,3 +117,33 @@ def test_calls_whose_callers_have_left_are_not_worked_on(channel: grpc.Channel, 
         call.result()
     stub.ListStudies(pb.ListStudiesRequest(), timeout=10)
     assert time.monotonic() - started < 10
+
+
+def test_a_stream_whose_request_never_comes_whole_gives_its_slot_back(channel: grpc.Channel) -> None:
+    raw: Any = channel.stream_stream("/song.v1.StudyService/GetStudyTree")
+    released = threading.Event()
+
+    def waits() -> Iterator[bytes]:
+        released.wait(30)
+        yield from ()
+
+    for number in range(3 * ServerOptions("", 0).max_streams):
+        match number % 3:
+            case 0:
+                call = raw(iter([b"\xff\xff no message"]))
+            case 1:
+                call = raw(iter([]))
+            case _:
+                call = raw(waits())
+                call.cancel()
+        assert call.code() is not grpc.StatusCode.OK
+    released.set()
+    deadline = time.monotonic() + 20  # what was cancelled may still be on its way out
+    while (answered := _tree(channel)) == "RESOURCE_EXHAUSTED" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert answered == "OK"
+
+
+def _tree(channel: grpc.Channel) -> str:
+    call: Any = StudyServiceStub(channel).GetStudyTree(pb.GetStudyTreeRequest(), timeout=10)
+    return str(call.code().name)
