@@ -118,7 +118,7 @@ class HttpClient:
                 response.close()
         except httpx.TimeoutException:
             raise NoHttpAnswerError("did not answer in time") from None
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL):
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError):  # of a host that is no name
             # Its words stay here: they may quote what was sent.
             raise NoHttpAnswerError("can't be reached") from None
 

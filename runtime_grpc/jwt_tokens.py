@@ -10,6 +10,7 @@ from runtime_grpc.authentication import Identity, TokenExpiredError, TokenInvali
 from runtime_grpc.user_tokens import Verified, principal_name
 from runtime_grpc.verification_keys import Keys, VerificationKey
 
+_FAR_FUTURE = 2**40  # seconds since 1970: no token has to be valid for longer
 CLOCK_SKEW_SECONDS = 10.0
 """By how much the provider's clock and ours may differ."""
 
@@ -50,7 +51,7 @@ class JwtVerifier:
             raise TokenInvalidError("the token is not valid: its 'sub' is empty")
         name = principal_name(claims["sub"], _preferred(claims))
         scopes = frozenset(_scopes(claims)) if self._granted is None else self._granted(token)
-        return Verified(Identity(name, scopes=scopes), int(claims["exp"]) - time.time())
+        return Verified(Identity(name, scopes=scopes), min(int(claims["exp"]), _FAR_FUTURE) - time.time())
 
     def _claims(self, token: str, keys: list[VerificationKey]) -> dict[str, Any]:
         for key in keys:

@@ -177,7 +177,7 @@ class Analysis:
             _ANALYSIS_OVERHEAD_BYTES
             + len(self.data_json.encode())
             + sum(file.wire_bytes for file in self.files)
-            + sum(_sample_bytes(sample) for sample in self.samples)
+            + _samples_bytes(self.samples)
             + sum(STATE_CHANGE_BYTES + len(change.reason.encode()) for change in self.state_changes)
         )
 
@@ -186,11 +186,21 @@ def _publishes(change: StateChange) -> bool:
     return change.updated_state is AnalysisState.PUBLISHED
 
 
-def _sample_bytes(sample: Sample) -> int:
-    specimen, donor = sample.specimen, sample.donor
-    texts = (
-        *(sample.submitter_sample_id, sample.matched_normal_submitter_sample_id or "", sample.info_json),
-        *(specimen.submitter_specimen_id, specimen.specimen_tissue_source, specimen.specimen_type),
-        *(specimen.info_json, donor.submitter_donor_id, donor.info_json),
-    )
-    return _SAMPLE_OVERHEAD_BYTES + sum(len(text.encode()) for text in texts)
+def _samples_bytes(samples: Sequence[Sample]) -> int:
+    """Measure samples; what many of them share is looked at once, for it may be long."""
+    shared: dict[int, int] = {}
+    total = 0
+    for sample in samples:
+        specimen, donor = sample.specimen, sample.donor
+        if id(specimen) not in shared:
+            texts = (specimen.submitter_specimen_id, specimen.specimen_tissue_source, specimen.specimen_type)
+            shared[id(specimen)] = _bytes_of(*texts, specimen.info_json)
+        if id(donor) not in shared:
+            shared[id(donor)] = _bytes_of(donor.submitter_donor_id, donor.info_json)
+        own = (sample.submitter_sample_id, sample.matched_normal_submitter_sample_id or "", sample.info_json)
+        total += _SAMPLE_OVERHEAD_BYTES + _bytes_of(*own) + shared[id(specimen)] + shared[id(donor)]
+    return total
+
+
+def _bytes_of(*texts: str) -> int:
+    return sum(len(text.encode()) for text in texts)

@@ -39,6 +39,8 @@ def problem(path: str) -> str:
         return f"is no JSONPath below the root: {error}"
     except RecursionError:
         return "is nested too deeply"
+    except (OverflowError, ValueError):
+        return "has a number that can't be compared with"
     return ""
 
 

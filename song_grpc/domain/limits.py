@@ -39,6 +39,7 @@ MAX_TYPE_VERSION = 2**31 - 1  # an int32 of the contract
 MAX_FILE_TYPES = 100
 MAX_PATTERN_DEPTH = 32  # groups and sets in each other; parsers of patterns call themselves
 MAX_PATTERN_REPETITIONS = 2**31 - 1  # Java's
+MAX_UNROLLED_PATTERN = 1_000_000  # parts of a pattern with its repetitions written out: compiled in a third of a second
 MAX_LISTED_TYPE_NAMES = 100
 MAX_LISTED_TYPE_VERSIONS = 100
 MAX_DIFFERENCES = 10_000  # of two versions

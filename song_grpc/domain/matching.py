@@ -66,20 +66,36 @@ class _Conflict:
     text: str
 
 
+class _Infos:
+    """Compares texts of `info`, each read once: all samples of a payload may share a donor's, and it may be long."""
+
+    def __init__(self) -> None:
+        self._forms: dict[str, object] = {}
+
+    def are_same(self, known: str, stated: str) -> bool:
+        return known == stated or self._form(known) == self._form(stated)
+
+    def _form(self, text: str) -> object:
+        if text not in self._forms:
+            self._forms[text] = info.form(text)
+        return self._forms[text]
+
+
 def match(samples: Sequence[Sample], given_ids: Sequence[GivenIds], known: Known) -> Matched:
     """Hold a payload's samples against what is known, and against each other. Raises an EntityError."""
     conflicts: list[_Conflict] = []
+    infos = _Infos()
     donors, specimens, kept = dict(known.donors), dict(known.specimens), dict(known.samples)
     for index, (stated, given) in enumerate(zip(samples, given_ids, strict=True)):
         sample = _as_stored(stated, known)
         at = f"/samples/{index}"
         conflicts += _id_conflicts(at, sample, given)
         donor = donors.setdefault(sample.donor.submitter_donor_id, sample.donor)
-        conflicts += _data_conflict(DonorDataMismatchError, f"{at}/donor", donor, sample.donor)
+        conflicts += _data_conflict(DonorDataMismatchError, f"{at}/donor", donor, sample.donor, infos)
         specimen = specimens.setdefault(sample.specimen.submitter_specimen_id, sample.specimen)
-        conflicts += _specimen_conflicts(f"{at}/specimen", specimen, sample.specimen)
+        conflicts += _specimen_conflicts(f"{at}/specimen", specimen, sample.specimen, infos)
         stored = kept.setdefault(sample.submitter_sample_id, sample)
-        conflicts += _sample_conflicts(at, stored, sample)
+        conflicts += _sample_conflicts(at, stored, sample, infos)
     if conflicts:
         raise _refusal(conflicts)
     return Matched(
@@ -115,7 +131,7 @@ def _id_conflicts(at: str, sample: Sample, given: GivenIds) -> Iterator[_Conflic
             yield _Conflict(kind, where, f"its id resolves to {resolved}")
 
 
-def _specimen_conflicts(at: str, known: Specimen, stated: Specimen) -> Iterator[_Conflict]:
+def _specimen_conflicts(at: str, known: Specimen, stated: Specimen, infos: _Infos) -> Iterator[_Conflict]:
     if known.donor_id != stated.donor_id:
         yield _Conflict(
             SpecimenDonorMismatchError,
@@ -123,10 +139,10 @@ def _specimen_conflicts(at: str, known: Specimen, stated: Specimen) -> Iterator[
             f"specimen '{stated.submitter_specimen_id}' is donor {known.donor_id}'s, not {stated.donor_id}'s",
         )
     else:
-        yield from _data_conflict(SpecimenDataMismatchError, at, known, stated)
+        yield from _data_conflict(SpecimenDataMismatchError, at, known, stated, infos)
 
 
-def _sample_conflicts(at: str, known: Sample, stated: Sample) -> Iterator[_Conflict]:
+def _sample_conflicts(at: str, known: Sample, stated: Sample, infos: _Infos) -> Iterator[_Conflict]:
     if known.specimen_id != stated.specimen_id:
         yield _Conflict(
             SampleSpecimenMismatchError,
@@ -134,23 +150,19 @@ def _sample_conflicts(at: str, known: Sample, stated: Sample) -> Iterator[_Confl
             f"sample '{stated.submitter_sample_id}' is specimen {known.specimen_id}'s, not {stated.specimen_id}'s",
         )
     else:
-        yield from _data_conflict(SampleDataMismatchError, at, known, stated)
+        yield from _data_conflict(SampleDataMismatchError, at, known, stated, infos)
 
 
-def _data_conflict(kind: _ErrorKind, at: str, known: Entity, stated: Entity) -> Iterator[_Conflict]:
+def _data_conflict(kind: _ErrorKind, at: str, known: Entity, stated: Entity, infos: _Infos) -> Iterator[_Conflict]:
     if known is stated:
         return
     names = [part.name for part in fields(known) if part.name not in _PARTS]
-    differing = [name for name in names if not _is_equal(name, getattr(known, name), getattr(stated, name))]
+    differing = [name for name in names if getattr(known, name) != getattr(stated, name)]
+    if "info_json" in differing and infos.are_same(known.info_json, stated.info_json):
+        differing.remove("info_json")
     if differing:
         submitter_id = getattr(stated, next(name for name in names if name.startswith("submitter_")))
         yield _Conflict(kind, at, f"'{submitter_id}' is known with another {', another '.join(differing)}")
-
-
-def _is_equal(name: str, known: object, stated: object) -> bool:
-    if known == stated:
-        return True
-    return name == "info_json" and isinstance(known, str) and isinstance(stated, str) and info.is_same(known, stated)
 
 
 def _refusal(conflicts: Sequence[_Conflict]) -> EntityError:

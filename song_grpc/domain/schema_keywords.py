@@ -66,7 +66,19 @@ def comparable(value: Any) -> object:  # noqa: ANN401 - any JSON value
         return frozenset((name, comparable(child)) for name, child in value.items())
     if isinstance(value, list):
         return tuple(comparable(child) for child in value)
-    return (type(value), value) if isinstance(value, (bool, str)) else value
+    if isinstance(value, (bool, str)):
+        return type(value), value
+    return None if value is None else _number_text(value)
+
+
+def _number_text(number: int | Decimal) -> str:
+    """Return one text for all spellings of a number. Hashes of numbers are no secret, and could be made to collide."""
+    sign, digits, exponent = Decimal(number).as_tuple()
+    text = "".join(map(str, digits)).strip("0")
+    if not text:
+        return "0"
+    zeros = len(digits) - len("".join(map(str, digits)).rstrip("0"))
+    return f"{'-' if sign else ''}{text}e{int(exponent) + zeros}"
 
 
 def _split(number: int | Decimal) -> tuple[int, int]:

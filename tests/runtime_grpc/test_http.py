@@ -57,6 +57,12 @@ def test_an_answer_that_comes_at_the_third_try_counts(client: HttpClient, servic
     assert ask(client, service.url).is_success
 
 
+@pytest.mark.parametrize("host", ["a..b", "xn--", "x" * 64 + ".example"])
+def test_a_host_that_is_no_name_can_not_be_reached(client: HttpClient, host: str) -> None:
+    with pytest.raises(NoHttpAnswerError):
+        ask(client, f"http://{host}/", seconds=2)
+
+
 def test_without_an_answer_the_error_says_why(client: HttpClient, service: HttpService) -> None:
     with closed_port() as url, pytest.raises(NoHttpAnswerError, match="can't be reached"):
         ask(client, url)

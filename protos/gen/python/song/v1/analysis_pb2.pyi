@@ -205,7 +205,7 @@ class SchemaViolation(_message.Message):
     message: _builtins.str
     """What is wrong, in words for the submitter. At most 500 characters."""
     schema_pointer: _builtins.str
-    """JSON Pointer to the keyword in the schema that failed."""
+    """JSON Pointer to the keyword that failed, in the type's schema as registered, or in the base schema."""
     def __init__(
         self,
         *,

@@ -118,8 +118,9 @@ class AnalysisServiceServicer(object):
         """Submits an analysis in state UNPUBLISHED.
 
         The payload is a JSON object: `studyId`, `analysisType`, `files`, `samples` (unless the type's
-        entity model is NONE) as the base schema says, and the dynamic data the type asks for. It is
-        checked in this order: it parses; the type resolves (without a version: the latest); the base
+        entity model is NONE) as the base schema says, and the dynamic data the type asks for. The whole of
+        it is described by the rendered schema of its type, see GetAnalysisType. It is checked in this
+        order: the study exists; the payload parses; the type resolves (without a version: the latest); the base
         schema and the type's schema hold; the type's external validations permit; the study is the request's; no other analysis of the study
         that is not SUPPRESSED has a file with the same MD5; donors, specimens and samples agree with
         those already known. Every step reports all it finds; the first failing step ends the call.
@@ -139,8 +140,8 @@ class AnalysisServiceServicer(object):
         INVALID_ARGUMENT STUDY_ID_MISMATCH      the payload names another study.
         ALREADY_EXISTS INFO_ALREADY_EXISTS      files with these MD5s exist; set `allow_duplicates`.
         NOT_FOUND ID_NOT_FOUND                  the id service knows no id for a submitter id.
-        UNAVAILABLE ID_SERVICE_ERROR, REST_CLIENT_UNEXPECTED_RESPONSE
-        the id service failed; nothing changed, retry.
+        UNAVAILABLE ID_SERVICE_ERROR            the id service failed; nothing changed, retry.
+        UNAVAILABLE REST_CLIENT_UNEXPECTED_RESPONSE  the id service answered with no id; nothing changed.
         INVALID_ARGUMENT DONOR_ID_IS_CORRUPTED, SPECIMEN_ID_IS_CORRUPTED, SAMPLE_ID_IS_CORRUPTED
         an id in the payload is not the one it resolves to.
         ALREADY_EXISTS DONOR_ALREADY_EXISTS, SPECIMEN_ALREADY_EXISTS, SAMPLE_ALREADY_EXISTS
@@ -176,8 +177,12 @@ class AnalysisServiceServicer(object):
         no further, so send and receive at the same time. When the stream breaks, send again what had no
         response: with a `request_id` on every payload nothing is submitted twice.
 
+        A message of more than 17 MiB ends the stream, with RESOURCE_EXHAUSTED: leave that payload out. A stream on
+        which nothing moves for 300 s is ended with CANCELLED.
+
         Errors of the stream; those of an item, all of SubmitAnalysis', are in its response:
         RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
+        UNAVAILABLE SERVICE_UNAVAILABLE         this server is shutting down: go on at another one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -234,7 +239,7 @@ class AnalysisServiceServicer(object):
         The document is a JSON object with `analysisType` (`name` required; without `version`: the latest) and
         the dynamic data. The whole analysis, with its samples and files, is held against the base and the type
         as a submission is, and the type's external validations permit it; pointers of violations are those of the
-        whole payload. It must not have `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files`, (unless
+        whole payload. It must not have, or is refused with SCHEMA_VIOLATION, `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files`, (unless
         the entity model is NONE) `samples`, nor what the server tells: `createdAt`, `updatedAt`, `firstPublishedAt`,
         `publishedAt`, `analysisStateHistory`.
 
@@ -270,7 +275,7 @@ class AnalysisServiceServicer(object):
     def PublishAnalysis(self, request, context):
         """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
         with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks. While Score is
-        asked, for at most 60 s, the analysis is marked as publishing: Score then replaces none of its objects.
+        asked, for at most 60 s, the analysis is marked as publishing (`RegisteredObject.publishing`): its objects must not be replaced then.
         With `validate_only`, all checks are made in any state but SUPPRESSED, and nothing changes.
 
         Errors:
@@ -287,6 +292,7 @@ class AnalysisServiceServicer(object):
         UNAVAILABLE STORAGE_SERVICE_ERROR       Score's answer was unusable; nothing changed.
         UNAVAILABLE SERVICE_UNAVAILABLE         the analysis keeps changing meanwhile; retry.
         ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    `reason` is too long, or has NUL.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -301,6 +307,7 @@ class AnalysisServiceServicer(object):
         NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
         FAILED_PRECONDITION SUPPRESSED_STATE_TRANSITION  it is SUPPRESSED, for good.
         ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    `reason` is too long, or has NUL.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -314,6 +321,7 @@ class AnalysisServiceServicer(object):
         Errors:
         NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
         ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    `reason` is too long, or has NUL.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -25,8 +25,9 @@ class AnalysisServiceStub:
     """Submits an analysis in state UNPUBLISHED.
 
     The payload is a JSON object: `studyId`, `analysisType`, `files`, `samples` (unless the type's
-    entity model is NONE) as the base schema says, and the dynamic data the type asks for. It is
-    checked in this order: it parses; the type resolves (without a version: the latest); the base
+    entity model is NONE) as the base schema says, and the dynamic data the type asks for. The whole of
+    it is described by the rendered schema of its type, see GetAnalysisType. It is checked in this
+    order: the study exists; the payload parses; the type resolves (without a version: the latest); the base
     schema and the type's schema hold; the type's external validations permit; the study is the request's; no other analysis of the study
     that is not SUPPRESSED has a file with the same MD5; donors, specimens and samples agree with
     those already known. Every step reports all it finds; the first failing step ends the call.
@@ -46,8 +47,8 @@ class AnalysisServiceStub:
       INVALID_ARGUMENT STUDY_ID_MISMATCH      the payload names another study.
       ALREADY_EXISTS INFO_ALREADY_EXISTS      files with these MD5s exist; set `allow_duplicates`.
       NOT_FOUND ID_NOT_FOUND                  the id service knows no id for a submitter id.
-      UNAVAILABLE ID_SERVICE_ERROR, REST_CLIENT_UNEXPECTED_RESPONSE
-                                              the id service failed; nothing changed, retry.
+      UNAVAILABLE ID_SERVICE_ERROR            the id service failed; nothing changed, retry.
+      UNAVAILABLE REST_CLIENT_UNEXPECTED_RESPONSE  the id service answered with no id; nothing changed.
       INVALID_ARGUMENT DONOR_ID_IS_CORRUPTED, SPECIMEN_ID_IS_CORRUPTED, SAMPLE_ID_IS_CORRUPTED
                                               an id in the payload is not the one it resolves to.
       ALREADY_EXISTS DONOR_ALREADY_EXISTS, SPECIMEN_ALREADY_EXISTS, SAMPLE_ALREADY_EXISTS
@@ -75,8 +76,12 @@ class AnalysisServiceStub:
     no further, so send and receive at the same time. When the stream breaks, send again what had no
     response: with a `request_id` on every payload nothing is submitted twice.
 
+    A message of more than 17 MiB ends the stream, with RESOURCE_EXHAUSTED: leave that payload out. A stream on
+    which nothing moves for 300 s is ended with CANCELLED.
+
     Errors of the stream; those of an item, all of SubmitAnalysis', are in its response:
       RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
+      UNAVAILABLE SERVICE_UNAVAILABLE         this server is shutting down: go on at another one.
     """
     GetAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.GetAnalysisRequest, _analysis_service_pb2.GetAnalysisResponse]
     """Returns one analysis. With thousands of files it can pass 4 MiB, the default limit of most gRPC
@@ -117,7 +122,7 @@ class AnalysisServiceStub:
     The document is a JSON object with `analysisType` (`name` required; without `version`: the latest) and
     the dynamic data. The whole analysis, with its samples and files, is held against the base and the type
     as a submission is, and the type's external validations permit it; pointers of violations are those of the
-    whole payload. It must not have `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files`, (unless
+    whole payload. It must not have, or is refused with SCHEMA_VIOLATION, `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files`, (unless
     the entity model is NONE) `samples`, nor what the server tells: `createdAt`, `updatedAt`, `firstPublishedAt`,
     `publishedAt`, `analysisStateHistory`.
 
@@ -145,7 +150,7 @@ class AnalysisServiceStub:
     PublishAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.PublishAnalysisRequest, _analysis_service_pb2.PublishAnalysisResponse]
     """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
     with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks. While Score is
-    asked, for at most 60 s, the analysis is marked as publishing: Score then replaces none of its objects.
+    asked, for at most 60 s, the analysis is marked as publishing (`RegisteredObject.publishing`): its objects must not be replaced then.
     With `validate_only`, all checks are made in any state but SUPPRESSED, and nothing changes.
 
     Errors:
@@ -162,6 +167,7 @@ class AnalysisServiceStub:
       UNAVAILABLE STORAGE_SERVICE_ERROR       Score's answer was unusable; nothing changed.
       UNAVAILABLE SERVICE_UNAVAILABLE         the analysis keeps changing meanwhile; retry.
       ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    `reason` is too long, or has NUL.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
     """
     UnpublishAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.UnpublishAnalysisRequest, _analysis_service_pb2.UnpublishAnalysisResponse]
@@ -172,6 +178,7 @@ class AnalysisServiceStub:
       NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
       FAILED_PRECONDITION SUPPRESSED_STATE_TRANSITION  it is SUPPRESSED, for good.
       ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    `reason` is too long, or has NUL.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
     """
     SuppressAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.SuppressAnalysisRequest, _analysis_service_pb2.SuppressAnalysisResponse]
@@ -181,6 +188,7 @@ class AnalysisServiceStub:
     Errors:
       NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
       ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
+      INVALID_ARGUMENT MALFORMED_PARAMETER    `reason` is too long, or has NUL.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
     """
     ListAnalysisHistory: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.ListAnalysisHistoryRequest, _analysis_service_pb2.ListAnalysisHistoryResponse]
@@ -228,8 +236,9 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         """Submits an analysis in state UNPUBLISHED.
 
         The payload is a JSON object: `studyId`, `analysisType`, `files`, `samples` (unless the type's
-        entity model is NONE) as the base schema says, and the dynamic data the type asks for. It is
-        checked in this order: it parses; the type resolves (without a version: the latest); the base
+        entity model is NONE) as the base schema says, and the dynamic data the type asks for. The whole of
+        it is described by the rendered schema of its type, see GetAnalysisType. It is checked in this
+        order: the study exists; the payload parses; the type resolves (without a version: the latest); the base
         schema and the type's schema hold; the type's external validations permit; the study is the request's; no other analysis of the study
         that is not SUPPRESSED has a file with the same MD5; donors, specimens and samples agree with
         those already known. Every step reports all it finds; the first failing step ends the call.
@@ -249,8 +258,8 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
           INVALID_ARGUMENT STUDY_ID_MISMATCH      the payload names another study.
           ALREADY_EXISTS INFO_ALREADY_EXISTS      files with these MD5s exist; set `allow_duplicates`.
           NOT_FOUND ID_NOT_FOUND                  the id service knows no id for a submitter id.
-          UNAVAILABLE ID_SERVICE_ERROR, REST_CLIENT_UNEXPECTED_RESPONSE
-                                                  the id service failed; nothing changed, retry.
+          UNAVAILABLE ID_SERVICE_ERROR            the id service failed; nothing changed, retry.
+          UNAVAILABLE REST_CLIENT_UNEXPECTED_RESPONSE  the id service answered with no id; nothing changed.
           INVALID_ARGUMENT DONOR_ID_IS_CORRUPTED, SPECIMEN_ID_IS_CORRUPTED, SAMPLE_ID_IS_CORRUPTED
                                                   an id in the payload is not the one it resolves to.
           ALREADY_EXISTS DONOR_ALREADY_EXISTS, SPECIMEN_ALREADY_EXISTS, SAMPLE_ALREADY_EXISTS
@@ -290,8 +299,12 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         no further, so send and receive at the same time. When the stream breaks, send again what had no
         response: with a `request_id` on every payload nothing is submitted twice.
 
+        A message of more than 17 MiB ends the stream, with RESOURCE_EXHAUSTED: leave that payload out. A stream on
+        which nothing moves for 300 s is ended with CANCELLED.
+
         Errors of the stream; those of an item, all of SubmitAnalysis', are in its response:
           RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
+          UNAVAILABLE SERVICE_UNAVAILABLE         this server is shutting down: go on at another one.
         """
 
     @_abc_1.abstractmethod
@@ -356,7 +369,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         The document is a JSON object with `analysisType` (`name` required; without `version`: the latest) and
         the dynamic data. The whole analysis, with its samples and files, is held against the base and the type
         as a submission is, and the type's external validations permit it; pointers of violations are those of the
-        whole payload. It must not have `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files`, (unless
+        whole payload. It must not have, or is refused with SCHEMA_VIOLATION, `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files`, (unless
         the entity model is NONE) `samples`, nor what the server tells: `createdAt`, `updatedAt`, `firstPublishedAt`,
         `publishedAt`, `analysisStateHistory`.
 
@@ -396,7 +409,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _analysis_service_pb2.PublishAnalysisResponse:
         """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
         with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks. While Score is
-        asked, for at most 60 s, the analysis is marked as publishing: Score then replaces none of its objects.
+        asked, for at most 60 s, the analysis is marked as publishing (`RegisteredObject.publishing`): its objects must not be replaced then.
         With `validate_only`, all checks are made in any state but SUPPRESSED, and nothing changes.
 
         Errors:
@@ -413,6 +426,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
           UNAVAILABLE STORAGE_SERVICE_ERROR       Score's answer was unusable; nothing changed.
           UNAVAILABLE SERVICE_UNAVAILABLE         the analysis keeps changing meanwhile; retry.
           ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    `reason` is too long, or has NUL.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
 
@@ -429,6 +443,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
           FAILED_PRECONDITION SUPPRESSED_STATE_TRANSITION  it is SUPPRESSED, for good.
           ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    `reason` is too long, or has NUL.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
 
@@ -444,6 +459,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
           ABORTED ETAG_MISMATCH                   an `etag` was given, and it was changed since it was read.
+          INVALID_ARGUMENT MALFORMED_PARAMETER    `reason` is too long, or has NUL.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         """
 

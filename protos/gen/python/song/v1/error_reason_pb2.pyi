@@ -95,7 +95,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 31
     """PERMISSION_DENIED. The caller lacks the scope named in metadata `scope`."""
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 32
-    """UNAVAILABLE. Song's own database can't be reached or is busy; retry."""
+    """UNAVAILABLE. Not now: Song's database can't be reached or is busy, the analysis keeps being changed by others,
+    the server is too busy to finish, or is shutting down. Nothing changed; retry.
+    """
     ERROR_REASON_UNKNOWN_ERROR: _ErrorReason.ValueType  # 33
     """INTERNAL. A defect of Song. The message has an id under which the log holds the details."""
     ERROR_REASON_FILE_NOT_FOUND: _ErrorReason.ValueType  # 34
@@ -155,7 +157,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: `google.rpc.ErrorInfo.reason` is the value's name without the prefix
     `ERROR_REASON_`, `ErrorInfo.domain` is `song`. Match on reasons, never on messages. Of the statuses that
     carry an ErrorInfo, retry those, and only those, that carry `google.rpc.RetryInfo`. A status without
-    ErrorInfo is not ours but the network's or gRPC's own: UNAVAILABLE may be retried, a
+    ErrorInfo is not ours but the network's or gRPC's own: UNAVAILABLE and CANCELLED may be retried, a
     RESOURCE_EXHAUSTED says that a message was larger than 17 MiB. Each value names the one gRPC code it
     comes with and an example.
     """
@@ -233,7 +235,9 @@ ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 30
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 31
 """PERMISSION_DENIED. The caller lacks the scope named in metadata `scope`."""
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 32
-"""UNAVAILABLE. Song's own database can't be reached or is busy; retry."""
+"""UNAVAILABLE. Not now: Song's database can't be reached or is busy, the analysis keeps being changed by others,
+the server is too busy to finish, or is shutting down. Nothing changed; retry.
+"""
 ERROR_REASON_UNKNOWN_ERROR: ErrorReason.ValueType  # 33
 """INTERNAL. A defect of Song. The message has an id under which the log holds the details."""
 ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 34

@@ -84,7 +84,9 @@ class Event(_message.Message):
     state: _analysis_pb2.AnalysisState.ValueType
     """Its state after the change."""
     analysis_json: _builtins.str
-    """The whole analysis right after the change, in the canonical JSON that goes to Kafka too. Empty where the
+    """The whole analysis right after the change, as JSON with the names of payloads (`analysisId`, `studyId`,
+    `analysisState`, `createdAt`, …, `samples`, `files`, `analysisType`, the dynamic data beside them; times in UTC
+    without zone): what goes to Kafka too. Empty where the
     request says so. Where the caller may not see samples and dynamic data, they are left out.
     """
     @_builtins.property

@@ -31,7 +31,8 @@ class CreateStudyRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call idempotent: an id of the caller's own, at most 128 characters (a UUID is
-    customary), remembered for at least 24 hours. Empty means no protection against repetition.
+    customary), remembered for at least 24 hours. Only success is remembered: after a refusal the same id may
+    come with other content. Empty means no protection against repetition.
     """
     @_builtins.property
     def study(self) -> _study_pb2.Study:
