@@ -140,6 +140,11 @@ def test_a_token_that_is_not_what_it_should_be_is_refused(case: str, provider: I
     checked.close()
 
 
+def test_a_token_for_ever_is_a_token(tmp_path: Path) -> None:
+    checked = authenticator(jwt_public_key_file=write_public_key(tmp_path))
+    assert identify(checked, token("a.READ", exp=10**400)).scopes == {"a.READ"}
+
+
 def test_scopes_come_from_both_claims_and_names_from_what_there_is(tmp_path: Path) -> None:
     checked = authenticator(jwt_public_key_file=write_public_key(tmp_path))
     identity = identify(checked, token("a.READ", scope="openid b.WRITE"))
