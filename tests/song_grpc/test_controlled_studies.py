@@ -37,10 +37,16 @@ def published(guarded: World) -> analysis_pb2.Analysis:
 
 
 def told(*scopes: str) -> Metadata:
+    """Return the metadata of a caller, whose token is made when it is used: it lasts some minutes."""
     return (("authorization", f"Bearer {token(*scopes)}"),)
 
 
-STRANGER, READER = told(), told("PROGRAMDATA-controlled.READ")
+def a_stranger() -> Metadata:
+    return told()
+
+
+def a_reader() -> Metadata:
+    return told("PROGRAMDATA-controlled.READ")
 
 
 def get(world: World, wanted: analysis_pb2.Analysis, metadata: Metadata, *paths: str) -> analysis_pb2.Analysis:
@@ -59,14 +65,14 @@ def shown(analysis: analysis_pb2.Analysis) -> analysis_pb2.Analysis:
 
 
 def test_an_analysis_shows_neither_samples_nor_data(guarded: World, published: analysis_pb2.Analysis) -> None:
-    assert get(guarded, published, READER) == published
-    assert get(guarded, published, STRANGER) == shown(published)
-    assert get(guarded, published, STRANGER, "data_json", "samples", "study_id") == analysis_pb2.Analysis(
+    assert get(guarded, published, a_reader()) == published
+    assert get(guarded, published, a_stranger()) == shown(published)
+    assert get(guarded, published, a_stranger(), "data_json", "samples", "study_id") == analysis_pb2.Analysis(
         study_id="controlled"
     )
     listing = service.ListAnalysesRequest(study_id="controlled", filter=ANY_STATE)
-    assert list(guarded.analyses.ListAnalyses(listing, metadata=STRANGER).analyses) == [shown(published)]
-    assert len(guarded.analyses.ListAnalyses(listing, metadata=READER).analyses) == 2
+    assert list(guarded.analyses.ListAnalyses(listing, metadata=a_stranger()).analyses) == [shown(published)]
+    assert len(guarded.analyses.ListAnalyses(listing, metadata=a_reader()).analyses) == 2
 
 
 @pytest.mark.parametrize(
@@ -89,8 +95,8 @@ def test_no_filter_answers_what_is_hidden(
 ) -> None:
     del published
     request = service.ListAnalysesRequest(study_id="controlled", filter=text)
-    assert len(guarded.analyses.ListAnalyses(request, metadata=READER).analyses) == reader
-    assert len(guarded.analyses.ListAnalyses(request, metadata=STRANGER).analyses) == stranger
+    assert len(guarded.analyses.ListAnalyses(request, metadata=a_reader()).analyses) == reader
+    assert len(guarded.analyses.ListAnalyses(request, metadata=a_stranger()).analyses) == stranger
 
 
 def test_no_search_answers_what_is_hidden(guarded: World, published: analysis_pb2.Analysis) -> None:
@@ -100,14 +106,14 @@ def test_no_search_answers_what_is_hidden(guarded: World, published: analysis_pb
 
     object_id = published.files[0].object_id
     for match in (service.ID_MATCH_EXACT, service.ID_MATCH_PREFIX, service.ID_MATCH_REGEX):
-        assert len(found(READER, submitter_donor_id="donor-1", match=match)) == 2
-        assert found(STRANGER, submitter_donor_id="donor-1", match=match) == []
-        assert found(STRANGER, submitter_donor_id="donor-1", object_id=object_id, match=match) == []
-        assert found(STRANGER, object_id=object_id, match=match) == [shown(published)]
+        assert len(found(a_reader(), submitter_donor_id="donor-1", match=match)) == 2
+        assert found(a_stranger(), submitter_donor_id="donor-1", match=match) == []
+        assert found(a_stranger(), submitter_donor_id="donor-1", object_id=object_id, match=match) == []
+        assert found(a_stranger(), object_id=object_id, match=match) == [shown(published)]
 
 
 def test_objects_of_hidden_analyses_are_not_listed(guarded: World, published: analysis_pb2.Analysis) -> None:
     request = files.ListObjectsRequest(study_id="controlled")
-    visible = [one.file.object_id for one in guarded.files.ListObjects(request, metadata=STRANGER).objects]
+    visible = [one.file.object_id for one in guarded.files.ListObjects(request, metadata=a_stranger()).objects]
     assert visible == [one.object_id for one in published.files]
-    assert len(guarded.files.ListObjects(request, metadata=READER).objects) == 2
+    assert len(guarded.files.ListObjects(request, metadata=a_reader()).objects) == 2
