@@ -57,9 +57,8 @@ def test_every_order_is_a_walk_along_its_index(world: World, time: OrderTime, *,
     assert not [word for word in NO_SORT if word in plan], plan
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has no such index
 def test_equality_of_data_is_found_by_its_index(world: World) -> None:
-    if world.database.is_sqlite:
-        pytest.skip("SQLite has no such index")
     for text_of in ('data.x.y = "v"', "data.x = -1.5", "data.x = true", 'data.x = "a" OR data.y = 1'):
         left = filter_tree.given(filters.parse(text_of), PUBLISHED, shows_data=True)
         assert not isinstance(left, bool)
@@ -98,9 +97,8 @@ def test_objects_are_a_walk_along_an_index(world: World, wanted: ObjectCondition
     assert not [word for word in NO_SORT if word in plan], plan
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite's plans know no values
 def test_plans_are_made_for_the_values_asked_for(world: World) -> None:
-    if world.database.is_sqlite:
-        pytest.skip("SQLite's plans know no values")
     with world.database.read() as connection:
         analyses.list_after(connection, "S", {PUBLISHED: true()}, Ordering(), None, 101)
         assert connection.scalar(text("SHOW plan_cache_mode")) == "force_custom_plan"
@@ -108,9 +106,10 @@ def test_plans_are_made_for_the_values_asked_for(world: World) -> None:
         assert connection.scalar(text("SHOW plan_cache_mode")) == "auto"
 
 
+@pytest.mark.parametrize(
+    "database_url", ["sqlite"], indirect=True
+)  # PostgreSQL chooses by what its tables hold, and these are small
 def test_what_belongs_to_an_entity_is_found_by_its_id(world: World) -> None:
-    if not world.database.is_sqlite:
-        pytest.skip("PostgreSQL chooses by what its tables hold, and these are small")
     with plans(world) as (connection, found):
         entity_lists.list_after(connection, SPECIMEN, Listed("S", "donor"), "x", 101)
         entity_lists.list_after(connection, SAMPLE, Listed("S", "specimen"), "x", 101)
