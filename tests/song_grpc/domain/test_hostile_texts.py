@@ -23,9 +23,14 @@ def sample(number: int, donor_info: str) -> Sample:
 
 
 def test_what_samples_share_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = []
+    texts: list[str] = []
     form = info.form
-    monkeypatch.setattr(info, "form", lambda text: (texts.append(text), form(text))[1])
+
+    def noting(text: str) -> object:
+        texts.append(text)
+        return form(text)
+
+    monkeypatch.setattr(info, "form", noting)
     samples = [sample(0, '{"a":1}'), *(sample(number, '{"b":1}') for number in range(1, 50))]
     with pytest.raises(DonorDataMismatchError) as refused:
         matching.match(samples, [NOTHING_GIVEN] * 50, matching.Known())
