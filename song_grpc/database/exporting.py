@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select, true
 
+from song_grpc.database.analyses import list_after as walk
 from song_grpc.database.batches import in_batches
 from song_grpc.database.tables import analyses, studies
 from song_grpc.domain import paging
 from song_grpc.domain.analysis import AnalysisState
+from song_grpc.domain.ordering import Ordering
 from song_grpc.domain.study import StudyVisibility
 
 _COLUMNS = analyses.c
@@ -47,16 +49,6 @@ def list_after(
 ) -> Sequence[paging.Row]:
     """Return the rows in one of these states that follow (create_time, analysis_id), oldest first.
 
-    Each state is a walk along its own part of the index. An analysis keeps its place when its state changes.
+    An analysis keeps its place when its state changes.
     """
-    key = tuple_(_COLUMNS.create_time, _COLUMNS.analysis_id)
-    found: list[paging.Row] = []
-    for state in states:
-        query = select(_COLUMNS.create_time, _COLUMNS.analysis_id, _COLUMNS.wire_bytes).where(
-            _COLUMNS.study_id == study_id, _COLUMNS.state == state.value
-        )
-        if after is not None:
-            query = query.where(key > tuple_(*after))
-        query = query.order_by(_COLUMNS.create_time, _COLUMNS.analysis_id).limit(limit)
-        found += [paging.Row((row.create_time, row.analysis_id), row.wire_bytes) for row in connection.execute(query)]
-    return sorted(found, key=lambda row: row.key)[:limit]
+    return walk(connection, study_id, dict.fromkeys(states, true()), Ordering(), after, limit)

@@ -13,6 +13,7 @@ from song_grpc.domain.access import Action, Facts, Principal
 from song_grpc.domain.analysis import Analysis, AnalysisState
 from song_grpc.domain.errors import AnalysisNotFoundError, ParameterError, StudyNotFoundError
 from song_grpc.domain.limits import EXPORT_BATCH_ANALYSES, MAX_EXPORTED_IDS
+from song_grpc.use_cases.analysis_pages import visible_states
 from song_grpc.use_cases.environment import Environment
 
 
@@ -73,7 +74,7 @@ def _of_study(environment: Environment, principal: Principal, wanted: Export) ->
             if study is None:
                 return
             whole = access.may_see_data(principal, study_id, study.visibility)
-            states = [state for state in AnalysisState if whole and _may_see(principal, study_id, state)]
+            states = visible_states(principal, study_id) if whole else []
             rows = exporting.list_after(connection, study_id, states, after, EXPORT_BATCH_ANALYSES)
             shown = paging.cut(rows, EXPORT_BATCH_ANALYSES)
             found = analyses.read(connection, [str(row.key[1]) for row in shown])
