@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from song.v1.file_pb2 import File
 from song_score_client.errors import LocalFileError
-from song_score_client.upload_manifest import format_manifest, match_files, write_manifest
+from song_score_client.upload_manifest import format_manifest, match_files
+from song_score_client.whole_file import write_whole
 
 FILES = [
     File(object_id="o1", file_name="a.bam", size_bytes=3, md5="m1"),
@@ -58,8 +59,8 @@ def test_a_path_that_would_break_the_lines_is_refused(tmp_path: Path) -> None:
 
 def test_a_manifest_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "m.txt"
-    write_manifest("old", target)
-    write_manifest("new", target)
+    write_whole("old", target)
+    write_whole("new", target)
     assert target.read_text() == "new"
 
     def fail(_self: Path, _target: Path) -> None:
@@ -67,11 +68,11 @@ def test_a_manifest_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(LocalFileError, match="No space left"):
-        write_manifest("newer", target)
+        write_whole("newer", target)
     assert [path.name for path in tmp_path.iterdir()] == ["m.txt"]
     assert target.read_text() == "new"
 
 
 def test_a_manifest_that_cannot_be_written_names_its_path(tmp_path: Path) -> None:
     with pytest.raises(LocalFileError, match=r"can't write .*m\.txt"):
-        write_manifest("text", tmp_path / "nowhere" / "m.txt")
+        write_whole("text", tmp_path / "nowhere" / "m.txt")

@@ -4,7 +4,6 @@ The first line is `<analysisId>`, TAB, TAB; then one line per file: object id, T
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,21 +49,6 @@ def format_manifest(analysis_id: str, entries: Sequence[ManifestEntry]) -> str:
     """Return the manifest's text."""
     lines = [f"{analysis_id}\t\t", *(f"{entry.object_id}\t{entry.path}\t{entry.md5}" for entry in entries)]
     return "\n".join(lines) + "\n"
-
-
-def write_manifest(text: str, target: Path) -> None:
-    """Write the file whole or not at all; one that is there is replaced."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        try:
-            # A path may hold bytes that are no UTF-8; they go through as they are.
-            with temporary.open("x", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(text)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise LocalFileError(f"can't write {target}: {error.strerror}") from None
 
 
 def _problem(file: File, path: Path, *, check_md5: bool) -> str | None:

@@ -41,7 +41,8 @@ def manifest(
 ) -> None:
     """Write the manifest that `score upload` reads; every file must be there, in its registered size."""
     from song_score_client.commands.inputs import choose_analysis_id
-    from song_score_client.upload_manifest import format_manifest, match_files, write_manifest
+    from song_score_client.upload_manifest import format_manifest, match_files
+    from song_score_client.whole_file import write_whole
 
     session: Session = context.obj
     chosen = choose_analysis_id(analysis_id)
@@ -51,7 +52,7 @@ def manifest(
     if file is None:
         session.output.show_text(text)
         return
-    write_manifest(text, file)
+    write_whole(text, file)
     session.output.show(
         {"analysisId": chosen, "manifest": str(file), "files": len(files)},
         lambda: f"{file} names {len(files)} files. Next: score upload --manifest {file}",

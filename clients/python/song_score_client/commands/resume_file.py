@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from song_score_client.errors import LocalFileError
+from song_score_client.whole_file import write_whole
 
 MAX_TOKEN_BYTES = 4096
 
@@ -23,9 +24,4 @@ def read_resume_token(path: Path) -> str:
 
 def write_resume_token(path: Path, token: str) -> None:
     """Write the token, whole or not at all. Raises LocalFileError."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_text(f"{token}\n", "ascii")
-        temporary.replace(path)
-    except OSError as error:
-        raise LocalFileError(f"can't write {path}: {error.strerror}") from None
+    write_whole(f"{token}\n", path)
