@@ -116,3 +116,14 @@ class Azurite:
             except AzureError:
                 return False
         return True
+
+
+def settings(server: Azurite) -> dict[str, object]:
+    """Return a Score's settings of its store in the emulator."""
+    return {
+        "store": "azure",
+        "azure_container": CONTAINER,
+        "azure_account": ACCOUNT,
+        "azure_key": ACCOUNT_KEY,
+        "azure_endpoint": server.endpoint,
+    }

@@ -56,6 +56,7 @@ from score_grpc.gateways.objects.http_streams import (
     Connections,
     HttpPartWriter,
     read_pieces,
+    skipped_bytes,
     unreachable,
 )
 from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
@@ -201,7 +202,7 @@ class AzureObjectStore:
             if response.status not in {200, 206}:
                 body.close()
                 raise _refusal(doing, response.status, code)
-            skipped = 0 if response.status == 206 else position  # noqa: PLR2004 - Partial Content
+            skipped = skipped_bytes(response.headers.get("Content-Range"), position)
             if response.headers.get("ETag") != version or (response.length or 0) < skipped + end - position:
                 body.close()
                 raise StoredBytesCorruptError(f"{key} has other bytes in the store, or fewer than {end}.")

@@ -232,6 +232,19 @@ def read_pieces(
             body.close()
 
 
+def skipped_bytes(content_range: str | None, position: int) -> int:
+    """Return how many bytes an answer to a range brings before `position`, by its header Content-Range.
+
+    Not by its status: rclone sends a part with 200. Without the header it is everything, from the first byte on.
+    """
+    if content_range is None:
+        return position
+    start = re.match(r"bytes (\d+)-", content_range)
+    if start is None or int(start[1]) > position:
+        raise StoreUnavailableError("The object store answered with another range than the one it was asked for.")
+    return position - int(start[1])
+
+
 def unreachable(doing: str, error: Exception) -> ScoreError:
     """Return what a store that does not answer is to the caller."""
     # The kind alone: the text of such errors holds URLs.

@@ -40,6 +40,7 @@ from score_grpc.gateways.objects.http_streams import (
     Connections,
     HttpPartWriter,
     read_pieces,
+    skipped_bytes,
     unreachable,
 )
 from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
@@ -226,10 +227,10 @@ class S3ObjectStore:
                             f"{key} is gone from the store, has other bytes or fewer than {end}."
                         ) from error
                     raise
-            # A store may answer a range with everything.
-            skipped = 0 if answer["ResponseMetadata"]["HTTPStatusCode"] == 206 else position  # noqa: PLR2004 - Partial Content
-            body = _S3Body(answer["Body"], doing)
-            if answer["ETag"] != version or answer["ContentLength"] < skipped + end - position:
+                body = _S3Body(answer["Body"], doing)
+                skipped = skipped_bytes(answer.get("ContentRange"), position)
+                etag, size = answer["ETag"], answer["ContentLength"]
+            if etag != version or size < skipped + end - position:
                 body.close()
                 raise StoredBytesCorruptError(f"{key} has other bytes in the store, or fewer than {end}.")
             return body, skipped
@@ -298,6 +299,10 @@ def _store_errors(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _refusal(doing, _status_of(error), _code_of(error)) from error
+    except KeyError as error:
+        raise StoreUnavailableError(
+            f"{doing}: the object store's answer lacks {error}, so it does less than S3."
+        ) from error
     except (BotoCoreError, ResponseParserError, HTTPError, HTTPException, OSError) as error:
         raise unreachable(doing, error) from error
 
