@@ -23,7 +23,7 @@ RCLONE_LACKS = {
 }
 """What `rclone serve s3` 1.75 can't: each test, with the reason. A newer one that can is noticed."""
 RCLONE_WAITS = {
-    "test_a_late_writer_does_not_touch_the_object": "rclone makes a second writer of a part wait for the first one's end",
+    "test_a_late_writer_does_not_touch_the_object": "in rclone a part's second writer waits for the first one",
 }
 """What would take a minute, or would not, as it happens."""
 

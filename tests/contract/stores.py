@@ -16,6 +16,7 @@ from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.objects.s3 import S3ObjectStore, S3Options
 from tests.servers import azurite
 from tests.servers.azurite import Azurite
+from tests.servers.faulty_s3 import FaultyS3
 from tests.servers.rclone import Rclone
 from tests.servers.seaweedfs import ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY, SeaweedFS
 
@@ -133,7 +134,7 @@ class S3UnderTest:
         self._plain.close()
 
 
-def s3_options(server: S3Server, **changes: Any) -> S3Options:  # noqa: ANN401 - any field of the options
+def s3_options(server: S3Server | FaultyS3, **changes: Any) -> S3Options:  # noqa: ANN401 - any field of the options
     """Return how the store reaches a server of ours."""
     known: dict[str, Any] = {
         "bucket": BUCKET,

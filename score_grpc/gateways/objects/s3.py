@@ -145,7 +145,7 @@ class S3ObjectStore:
                 self.abort(staging)
                 return self._assembled(key, size_bytes)
             try:
-                self._client.complete_multipart_upload(
+                answer = self._client.complete_multipart_upload(
                     Bucket=self._bucket,
                     Key=key,
                     UploadId=staging.token,
@@ -158,6 +158,10 @@ class S3ObjectStore:
                 # answer was lost.
                 if _code_of(error) != "NoSuchUpload":
                     raise
+            else:
+                # A success that can't be read, as a gateway's page, leaves the parts where they were: not lost.
+                if not answer.get("ETag") or self.stat(key) is None:
+                    raise StoreUnavailableError(f"Assembling {key}: the object store said yes, and shows no object.")
             return self._assembled(key, size_bytes)
 
     def reopen(self, staging: Staging, parts: Sequence[StagedPart]) -> tuple[Staging, Sequence[StagedPart]]:
