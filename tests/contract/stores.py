@@ -7,10 +7,20 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 from unittest import mock
 
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob._shared.policies import StorageRequestHook, StorageResponseHook
+
+from score_grpc.gateways.objects.azure import STAGING_FOLDER, AzureObjectStore, AzureOptions
 from score_grpc.gateways.objects.local import LocalObjectStore
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.objects.s3 import S3ObjectStore, S3Options
+from tests.servers import azurite
+from tests.servers.azurite import Azurite
+from tests.servers.faulty_s3 import FaultyS3
+from tests.servers.rclone import Rclone
 from tests.servers.seaweedfs import ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY, SeaweedFS
+
+S3Server = SeaweedFS | Rclone
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,7 +92,7 @@ class LocalUnderTest:
 class S3UnderTest:
     """A bucket of a real server, which the tests of one session share."""
 
-    def __init__(self, server: SeaweedFS) -> None:
+    def __init__(self, server: S3Server) -> None:
         self._options = s3_options(server)
         self._plain = server.client()
         self.store: ObjectStore = S3ObjectStore(self._options)
@@ -124,7 +134,7 @@ class S3UnderTest:
         self._plain.close()
 
 
-def s3_options(server: SeaweedFS, **changes: Any) -> S3Options:  # noqa: ANN401 - any field of the options
+def s3_options(server: S3Server | FaultyS3, **changes: Any) -> S3Options:  # noqa: ANN401 - any field of the options
     """Return how the store reaches a server of ours."""
     known: dict[str, Any] = {
         "bucket": BUCKET,
@@ -135,6 +145,61 @@ def s3_options(server: SeaweedFS, **changes: Any) -> S3Options:  # noqa: ANN401 
         "ca_file": server.ca_file,
     }
     return S3Options(**(known | changes))
+
+
+class AzureUnderTest:
+    """A container of the emulator, which the tests of one session share."""
+
+    def __init__(self, server: Azurite) -> None:
+        self._options = azure_options(server)
+        self._plain = server.client()
+        self.store: ObjectStore = AzureObjectStore(self._options)
+
+    def restart(self) -> None:
+        self.store.close()
+        self.store = AzureObjectStore(self._options)
+
+    def plain_bytes(self, key: str) -> bytes | None:
+        try:
+            return self._plain.download_blob(key).readall()
+        except ResourceNotFoundError:
+            return None
+
+    def overwrite(self, key: str, content: bytes) -> None:
+        self._plain.upload_blob(key, content, overwrite=True)
+
+    def staging_count(self, key: str) -> int:
+        markers = list(self._plain.list_blob_names(name_starts_with=f"{STAGING_FOLDER}/{key}/"))
+        blobs = self._plain.list_blobs(name_starts_with=key, include="uncommittedblobs")
+        # An uncommitted blob has no etag yet.
+        unmarked = not markers and any(blob.name == key and not blob.etag for blob in blobs)
+        return len(markers) + unmarked
+
+    @contextmanager
+    def crashing(self, step: int) -> Iterator[None]:
+        countdown = _Countdown(step)
+
+        # The pipeline's seam around every call of the SDK: before a request is sent, and after its answer has come.
+        with (
+            mock.patch.object(StorageRequestHook, "on_request", countdown.before(StorageRequestHook.on_request)),
+            mock.patch.object(StorageResponseHook, "send", countdown.after(StorageResponseHook.send)),
+        ):
+            yield
+
+    def close(self) -> None:
+        self.store.close()
+        self._plain.close()
+
+
+def azure_options(server: Azurite, **changes: Any) -> AzureOptions:  # noqa: ANN401 - any field of the options
+    """Return how the store reaches an emulator of ours."""
+    known: dict[str, Any] = {
+        "container": azurite.CONTAINER,
+        "account": azurite.ACCOUNT,
+        "account_key": azurite.ACCOUNT_KEY,
+        "endpoint_url": server.endpoint,
+    }
+    return AzureOptions(**(known | changes))
 
 
 class _Countdown:
@@ -150,5 +215,13 @@ class _Countdown:
         def counted(*args: P.args, **kwargs: P.kwargs) -> R:
             self()
             return function(*args, **kwargs)
+
+        return counted
+
+    def after(self, function: Callable[P, R]) -> Callable[P, R]:
+        def counted(*args: P.args, **kwargs: P.kwargs) -> R:
+            result = function(*args, **kwargs)
+            self()
+            return result
 
         return counted

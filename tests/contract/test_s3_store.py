@@ -108,9 +108,9 @@ def test_replicas_share_a_staging(store: S3ObjectStore, seaweedfs: SeaweedFS, ke
 def test_a_connection_carries_part_after_part(store: S3ObjectStore, key: str) -> None:
     staging = store.begin(key)
     write(store, staging, 1, 0, b"a")
-    ((_, connection),) = store._idle
+    ((_, connection),) = store._connections._idle
     write(store, staging, 2, 1, b"b")
-    assert [kept for _, kept in store._idle] == [connection]
+    assert [kept for _, kept in store._connections._idle] == [connection]
     store.abort(staging)
 
 

@@ -17,6 +17,7 @@ from song_score_client.score import ScoreClient
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.upload import upload_file
 
+from tests.servers import azurite as azure
 from tests.servers import seaweedfs as seaweed
 from tests.servers.dying_score import PLACES
 from tests.servers.processes import ServiceProcess, free_port
@@ -32,7 +33,7 @@ UPLOADER = "tests/e2e/uploader.py"
 class Place:
     """A file, a Song that knows it, and a Score that is started again and again on the same data."""
 
-    def __init__(self, folder: Path, song: RegistrySong, store: dict[str, str], seed: int = 1) -> None:
+    def __init__(self, folder: Path, song: RegistrySong, store: dict[str, object], seed: int = 1) -> None:
         self.folder, self.song, self._store = folder, song, store
         self.object_id = f"object-{folder.name}"[:36]
         self.file = folder / "reads.bam"
@@ -116,9 +117,19 @@ def song() -> Iterator[RegistrySong]:
     song.stop()
 
 
+AZURE_PLACES = (
+    "in the middle of a part",
+    "after the part is committed to the store",
+    "before the part is in the ledger",
+    "before assembly",
+    "after assembly",
+)
+"""Of the failpoints, those that the store takes part in."""
+
+
 @pytest.fixture(params=["local", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, song: RegistrySong) -> Iterator[Place]:
-    store: dict[str, str] = {}
+    store: dict[str, object] = {}
     if request.param == "s3":
         server: seaweed.SeaweedFS = request.getfixturevalue("seaweedfs")
         store = {
@@ -134,8 +145,24 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, song: RegistrySong) ->
     place.end()
 
 
+@pytest.fixture
+def place_in_azure(azurite: azure.Azurite, tmp_path: Path, song: RegistrySong) -> Iterator[Place]:
+    place = Place(tmp_path, song, azure.settings(azurite))
+    yield place
+    place.end()
+
+
 @pytest.mark.parametrize("failpoint", PLACES)
 def test_a_server_killed_at_a_failpoint_loses_nothing_it_acknowledged(place: Place, failpoint: str) -> None:
+    kill_at(place, failpoint)
+
+
+@pytest.mark.parametrize("failpoint", AZURE_PLACES)
+def test_a_server_of_azure_killed_at_a_failpoint_loses_nothing(place_in_azure: Place, failpoint: str) -> None:
+    kill_at(place_in_azure, failpoint)
+
+
+def kill_at(place: Place, failpoint: str) -> None:
     about_a_part = "part" in failpoint
     dying = place.start(failpoint, 3 if about_a_part else 1)
     result: list[StoredObject | Exception] = []

@@ -17,7 +17,7 @@ from score.v1.upload_service_pb2 import (
 
 from score_grpc.__main__ import Score, start_score
 from score_grpc.settings import ScoreSettings
-from tests.servers import seaweedfs
+from tests.servers import azurite, seaweedfs
 from tests.servers.postgresql import new_database
 from tests.servers.raw_score import MIB, RawScore, chunks_of
 from tests.servers.registry_song import TOKEN, RegistrySong
@@ -79,13 +79,16 @@ def song() -> Iterator[RegistrySong]:
     song.stop()
 
 
-@pytest.fixture(params=["local", "local, postgresql", "s3"])
+@pytest.fixture(params=["local", "local, postgresql", "s3", "azure"])
 def store_settings(request: pytest.FixtureRequest) -> dict[str, object]:
     """Settings of each store, and of each database."""
     if request.param == "local":
         return {"store": "local"}
     if request.param == "local, postgresql":
         return {"store": "local", "database_url": new_database(request)}
+    if request.param == "azure":
+        emulator: azurite.Azurite = request.getfixturevalue("azurite")
+        return azurite.settings(emulator)
     server: seaweedfs.SeaweedFS = request.getfixturevalue("seaweedfs")
     return {
         "store": "s3",

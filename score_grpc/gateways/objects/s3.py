@@ -1,28 +1,25 @@
 """The object store in a bucket of S3, or of what speaks S3: MinIO, SeaweedFS, Ceph.
 
 A staging is a multipart upload to the object's own key; the token is its upload id. The bytes of a part are pushed
-into one signed PUT while they arrive: the SDK itself would want the whole part first, to hash or rewind it.
+into one signed PUT while they arrive, see `http_streams.py`.
 
 Rights: s3:GetObject, PutObject, DeleteObject, AbortMultipartUpload, ListMultipartUploadParts, ListBucket.
 """
 
-import re
-import select
 import ssl
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import get_cert_path
+from botocore.parsers import ResponseParserError
+from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
 from score_grpc.domain.errors import (
@@ -33,24 +30,25 @@ from score_grpc.domain.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from score_grpc.gateways.objects.port import PIECE_BYTES, StagedPart, Staging, StoredBytes
+from score_grpc.gateways.objects.http_streams import (
+    ATTEMPTS,
+    CONNECT_TIMEOUT_SECONDS,
+    CONNECTIONS,
+    PROGRESS_TIMEOUT_SECONDS,
+    Answer,
+    Body,
+    Connections,
+    HttpPartWriter,
+    read_pieces,
+    skipped_bytes,
+    unreachable,
+)
+from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
 
-CONNECT_TIMEOUT_SECONDS = 5
-PROGRESS_TIMEOUT_SECONDS = 60
-"""A call that moves nothing for so long has failed."""
-ATTEMPTS = 4
-"""How often the SDK tries a call; the PUT of a part is tried once, for its bytes are gone."""
-CONNECTIONS = 64
-"""Kept open at most, of the SDK's calls and of parts each."""
-IDLE_SECONDS = 4
-"""A part takes no connection idle for longer: servers close those without a word."""
 SIGNATURE_SECONDS = 900
 """How long a part's signature holds: it is used at once, but clocks differ."""
 COPIES_AT_ONCE = 8
 
-# Answers to a part's PUT are empty or a short error document.
-_MAX_ANSWER_BYTES = 64 * 1024
-_ERROR_CODE = re.compile(rb"<Error>.*?<Code>\s*(\w+)\s*</Code>", re.DOTALL)
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
 
 
@@ -69,6 +67,7 @@ class S3Options:
     secret_access_key: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     """PEM file of the authorities to trust; None means the public ones."""
+    progress_timeout_seconds: float = PROGRESS_TIMEOUT_SECONDS
 
 
 class S3ObjectStore:
@@ -79,7 +78,7 @@ class S3ObjectStore:
     def __init__(self, options: S3Options) -> None:
         self._bucket = options.bucket
         ca_file = str(options.ca_file or get_cert_path(verify=True))
-        self._tls = ssl.create_default_context(cafile=ca_file)
+        self._connections = Connections(ssl.create_default_context(cafile=ca_file), options.progress_timeout_seconds)
         self._client = boto3.session.Session().client(
             "s3",
             region_name=options.region,
@@ -94,7 +93,7 @@ class S3ObjectStore:
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
                 connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                read_timeout=PROGRESS_TIMEOUT_SECONDS,
+                read_timeout=options.progress_timeout_seconds,
                 retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
                 max_pool_connections=CONNECTIONS,
                 tcp_keepalive=True,
@@ -102,16 +101,13 @@ class S3ObjectStore:
                 proxies={},
             ),
         )
-        self._mutex = threading.Lock()
-        # Connections that may carry another part, each with the time its last one ended; the latest is last.
-        self._idle: list[tuple[float, HTTPConnection]] = []
 
     def begin(self, key: str) -> Staging:
         """See `ObjectStore.begin`."""
         with _store_errors(f"Beginning {key}"):
             return Staging(key, self._client.create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"])
 
-    def open_part(self, staging: Staging, part_number: int, offset: int, size_bytes: int) -> "S3PartWriter":  # noqa: ARG002 - S3 orders parts by number, the local store by offset
+    def open_part(self, staging: Staging, part_number: int, offset: int, size_bytes: int) -> HttpPartWriter:  # noqa: ARG002 - S3 orders parts by number, the local store by offset
         """See `ObjectStore.open_part`. That the staging is lost shows when the part is written or committed."""
         doing = f"Writing part {part_number} of {staging.key}"
         with _store_errors(doing):
@@ -126,16 +122,15 @@ class S3ObjectStore:
                 ExpiresIn=SIGNATURE_SECONDS,
             )
             # Never in an error or a log: who holds the URL can write the part.
-            scheme, netloc, path, query, _ = urlsplit(url)
-            connection = self._take_idle() or self._connect(scheme, netloc)
-            try:
-                connection.putrequest("PUT", f"{path}?{query}", skip_accept_encoding=True)
-                connection.putheader("Content-Length", str(size_bytes))
-                connection.endheaders()
-            except BaseException:
-                connection.close()
-                raise
-        return S3PartWriter(self, connection, doing, size_bytes)
+            connection = self._connections.send("PUT", url, {"Content-Length": str(size_bytes)})
+
+        def etag_of(answer: Answer) -> str:
+            etag = answer.headers.get("ETag")
+            if answer.status != 200 or answer.error_code or not etag or not answer.is_whole:  # noqa: PLR2004 - OK
+                raise _refusal(doing, answer.status, answer.error_code or "and no whole answer")
+            return etag
+
+        return HttpPartWriter(self._connections, connection, doing, size_bytes, etag_of)
 
     def read_staged(self, staging: Staging, offset: int, size_bytes: int) -> None:
         """See `ObjectStore.read_staged`: S3 shows no byte of an unfinished multipart upload."""
@@ -150,7 +145,7 @@ class S3ObjectStore:
                 self.abort(staging)
                 return self._assembled(key, size_bytes)
             try:
-                self._client.complete_multipart_upload(
+                answer = self._client.complete_multipart_upload(
                     Bucket=self._bucket,
                     Key=key,
                     UploadId=staging.token,
@@ -163,6 +158,10 @@ class S3ObjectStore:
                 # answer was lost.
                 if _code_of(error) != "NoSuchUpload":
                     raise
+            else:
+                # A success that can't be read, as a gateway's page, leaves the parts where they were: not lost.
+                if not answer.get("ETag") or self.stat(key) is None:
+                    raise StoreUnavailableError(f"Assembling {key}: the object store said yes, and shows no object.")
             return self._assembled(key, size_bytes)
 
     def reopen(self, staging: Staging, parts: Sequence[StagedPart]) -> tuple[Staging, Sequence[StagedPart]]:
@@ -218,40 +217,29 @@ class S3ObjectStore:
 
     def read(self, key: str, version: str, offset: int, size_bytes: int) -> Iterator[memoryview]:
         """See `ObjectStore.read`."""
-        if not size_bytes:
-            return
         doing, end = f"Reading {key}", offset + size_bytes
-        with _store_errors(doing):
-            try:
-                answer = self._client.get_object(
-                    Bucket=self._bucket, Key=key, Range=f"bytes={offset}-{end - 1}", IfMatch=version
-                )
-            except ClientError as error:
-                if _status_of(error) in {404, 412, 416} and _code_of(error) != "NoSuchBucket":
-                    raise StoredBytesCorruptError(
-                        f"{key} is gone from the store, has other bytes or fewer than {end}."
-                    ) from error
-                raise
-        body = answer["Body"]
-        try:
-            # A store may answer a range with everything.
-            skipped = 0 if answer["ResponseMetadata"]["HTTPStatusCode"] == 206 else offset  # noqa: PLR2004 - Partial Content
-            if answer["ETag"] != version or answer["ContentLength"] < skipped + size_bytes:
+
+        def open_range(position: int) -> tuple[Body, int]:
+            with _store_errors(doing):
+                try:
+                    answer = self._client.get_object(
+                        Bucket=self._bucket, Key=key, Range=f"bytes={position}-{end - 1}", IfMatch=version
+                    )
+                except ClientError as error:
+                    if _status_of(error) in {404, 412, 416} and _code_of(error) != "NoSuchBucket":
+                        raise StoredBytesCorruptError(
+                            f"{key} is gone from the store, has other bytes or fewer than {end}."
+                        ) from error
+                    raise
+                body = _S3Body(answer["Body"], doing)
+                skipped = skipped_bytes(answer.get("ContentRange"), position)
+                etag, size = answer["ETag"], answer["ContentLength"]
+            if etag != version or size < skipped + end - position:
+                body.close()
                 raise StoredBytesCorruptError(f"{key} has other bytes in the store, or fewer than {end}.")
-            buffer = memoryview(bytearray(min(skipped + size_bytes, PIECE_BYTES)))
-            for wanted, is_skipped in ((skipped, True), (size_bytes, False)):
-                for position in range(0, wanted, PIECE_BYTES):
-                    piece = rest = buffer[: wanted - position]
-                    while rest:
-                        with _store_errors(doing):
-                            count = body.readinto(rest)  # type: ignore[arg-type]  # the stubs want a file here
-                        if not count:
-                            raise StoreUnavailableError(f"{doing}: the object store stopped sending.")
-                        rest = rest[count:]
-                    if not is_skipped:
-                        yield piece
-        finally:
-            body.close()
+            return body, skipped
+
+        return read_pieces(open_range, offset, size_bytes, doing)
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
@@ -268,40 +256,8 @@ class S3ObjectStore:
 
     def close(self) -> None:
         """See `ObjectStore.close`."""
-        with self._mutex:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+        self._connections.close()
         self._client.close()
-
-    def keep(self, connection: HTTPConnection) -> None:
-        """Take a connection back whose answer was read to its end."""
-        with self._mutex:
-            if len(self._idle) < CONNECTIONS:
-                self._idle.append((time.monotonic(), connection))
-                return
-        connection.close()
-
-    def _take_idle(self) -> HTTPConnection | None:
-        while True:
-            with self._mutex:
-                if not self._idle:
-                    return None
-                since, connection = self._idle.pop()
-            # The server has nothing to say on an idle connection but that it ends.
-            if time.monotonic() - since < IDLE_SECONDS and connection.sock and not _is_readable(connection):
-                return connection
-            connection.close()
-
-    def _connect(self, scheme: str, netloc: str) -> HTTPConnection:
-        connection = (
-            HTTPSConnection(netloc, timeout=CONNECT_TIMEOUT_SECONDS, context=self._tls)
-            if scheme == "https"
-            else HTTPConnection(netloc, timeout=CONNECT_TIMEOUT_SECONDS)
-        )
-        connection.connect()
-        connection.sock.settimeout(PROGRESS_TIMEOUT_SECONDS)
-        return connection
 
     def _demand_parts(self, staging: Staging, parts: Sequence[StagedPart]) -> None:
         pages = self._client.get_paginator("list_parts").paginate(
@@ -327,74 +283,18 @@ class S3ObjectStore:
         return stored
 
 
-class S3PartWriter:
-    """Pushes one part into its PUT. See `PartWriter`; also raises StagingLostError where S3 says so only now."""
+class _S3Body:
+    """The SDK's body, with errors of our own."""
 
-    def __init__(self, store: S3ObjectStore, connection: HTTPConnection, doing: str, size_bytes: int) -> None:
-        self._store = store
-        self._connection: HTTPConnection | None = connection
-        self._doing = doing
-        self._missing_bytes = size_bytes
+    def __init__(self, body: StreamingBody, doing: str) -> None:
+        self._body, self._doing = body, doing
 
-    def write(self, data: memoryview) -> None:
-        """See `PartWriter.write`."""
-        connection = self._demand_open()
-        if data.nbytes > self._missing_bytes:
-            raise ValueError("more bytes than the part has")
-        try:
-            connection.send(data)
-        except OSError as error:
-            try:
-                if isinstance(error, ConnectionError):
-                    # A store that refuses a part says why, and hangs up on the rest of it.
-                    with suppress(OSError, HTTPException):
-                        self._answer(connection)
-            finally:
-                self.discard()
-            raise _unreachable(self._doing, error) from error
-        self._missing_bytes -= data.nbytes
+    def readinto(self, buffer: memoryview, /) -> int:
+        with _store_errors(self._doing):
+            return self._body.readinto(buffer)  # type: ignore[arg-type]  # the stubs want a file here
 
-    def commit(self) -> str:
-        """See `PartWriter.commit`."""
-        connection = self._demand_open()
-        if self._missing_bytes:
-            raise ValueError(f"the part lacks {self._missing_bytes} bytes")
-        try:
-            with _store_errors(self._doing):
-                etag, is_reusable = self._answer(connection)
-            if is_reusable:
-                self._connection = None
-                self._store.keep(connection)
-            return etag
-        finally:
-            self.discard()
-
-    def discard(self) -> None:
-        """See `PartWriter.discard`. The store drops a body that ends early."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _answer(self, connection: HTTPConnection) -> tuple[str, bool]:
-        """Return the part's etag and whether the connection can carry another part."""
-        response = connection.getresponse()
-        body = response.read(_MAX_ANSWER_BYTES)
-        etag, error = response.getheader("ETag"), _ERROR_CODE.search(body)
-        # Not closed: the answer broke off.
-        if response.status != 200 or error or not etag or not response.isclosed():  # noqa: PLR2004 - OK
-            raise _refusal(self._doing, response.status, error[1].decode() if error else "and no whole answer")
-        return etag, connection.sock is not None
-
-    def _demand_open(self) -> HTTPConnection:
-        if self._connection is None:
-            raise StoreUnavailableError(f"{self._doing}: it is no longer being written.")
-        return self._connection
-
-
-def _is_readable(connection: HTTPConnection) -> bool:
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return bool(poll.poll(0))
+    def close(self) -> None:
+        self._body.close()
 
 
 @contextmanager
@@ -403,13 +303,12 @@ def _store_errors(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _refusal(doing, _status_of(error), _code_of(error)) from error
-    except (BotoCoreError, HTTPError, HTTPException, OSError) as error:
-        raise _unreachable(doing, error) from error
-
-
-def _unreachable(doing: str, error: Exception) -> ScoreError:
-    # The kind alone: the text of such errors holds URLs.
-    return StoreUnavailableError(f"{doing}: the object store does not answer ({type(error).__name__}).")
+    except KeyError as error:
+        raise StoreUnavailableError(
+            f"{doing}: the object store's answer lacks {error}, so it does less than S3."
+        ) from error
+    except (BotoCoreError, ResponseParserError, HTTPError, HTTPException, OSError) as error:
+        raise unreachable(doing, error) from error
 
 
 def _refusal(doing: str, status: int, code: str) -> ScoreError:
