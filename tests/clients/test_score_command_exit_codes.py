@@ -234,7 +234,8 @@ def test_an_interrupted_transfer_ends_at_once_and_goes_on_where_it_was(
     assert "Traceback" not in message
     (done,) = score.events(*arguments)
     assert done["kept_part_total"] >= 1
-    assert done["moved_bytes"] <= size - done["kept_part_total"] * 16 * MIB
+    kept_bytes = min(size, done["kept_part_total"] * 16 * MIB)  # the last part is shorter
+    assert done["moved_bytes"] <= size - kept_bytes
     if direction == "download":
         assert (tmp_path / "out" / "a.bam").read_bytes() == (score.folder / "a.bam").read_bytes()
 
