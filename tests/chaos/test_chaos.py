@@ -54,7 +54,9 @@ def around(request: pytest.FixtureRequest) -> Iterator[Surroundings]:
 def run(seed: int, around: Surroundings, folder: Path, figures: Figures) -> None:
     print(f"seed {seed}")
     folder.mkdir()
+    since = time.monotonic()
     Scenario(seed, around, folder, figures).run()
+    print(f"{time.monotonic() - since:.1f} s")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
