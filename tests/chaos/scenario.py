@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -105,6 +106,7 @@ class Scenario:
         self._deaths = 0
         self._broken_clients = 0
         """Killed, or ended with an error."""
+        self._unkept_bytes = 0
         self._client: subprocess.Popen[str] | None = None
         self._port = free_port()
         self._full_flag = folder / "full"
@@ -205,8 +207,8 @@ class Scenario:
             if attempt == HEALED_AFTER:
                 self._proxy.heal()
                 self._store_proxy.heal()
-            if direction == "up":
-                self._check_persisted()
+            kept_bytes = self._persisted_bytes() if direction == "up" else self._journaled_bytes()
+            verified_bytes = self._noted("verified")
             command = [sys.executable, "-m", "tests.chaos.client", direction, f"127.0.0.1:{self._proxy.port}"]
             command += [self._name, str(path), str(self._folder / "state"), str(self._notes)]
             self._client = subprocess.Popen(
@@ -217,6 +219,12 @@ class Scenario:
             except subprocess.TimeoutExpired:
                 self._client.kill()
                 raise AssertionError(f"the {direction} client does not come to rest: {self._tail()}") from None
+            verified_bytes = self._noted("verified") - verified_bytes
+            if not self._flipped:
+                assert verified_bytes <= len(self._data) - kept_bytes, "what was kept went again"
+            if direction == "down":
+                # Verified in memory, and not yet synced to the disk: that is not kept by a client that is killed.
+                self._unkept_bytes += max(kept_bytes + verified_bytes - self._journaled_bytes(), 0)
             if self._client.returncode == 0:
                 assert json.loads(output)["md5"] == self._md5
                 return
@@ -235,27 +243,39 @@ class Scenario:
         if not self._flipped:
             assert error["reason"] in REASONS_ANY_FAULT_MAY_END_WITH, error
 
-    def _check_persisted(self) -> None:
-        """What was persisted still is, with the same digests."""
+    def _noted(self, kind: str) -> int:
+        """Return the bytes that the clients of this direction noted as such."""
+        notes = self._notes.read_text().splitlines() if self._notes.exists() else []
+        return sum(int(line.split()[1]) for line in notes if line.startswith(kind))
+
+    def _journaled_bytes(self) -> int:
+        """Return the bytes of the parts that the download's journal has, all of them once it is done."""
+        journal = self._folder / ".downloaded.bam.score"
+        if not journal.exists():
+            return len(self._data) if (self._folder / "downloaded.bam").exists() else 0
+        numbers = {int(found) for found in re.findall(r'"part": ?(\d+), ?"xxh3_128": ?"\w+"}\n', journal.read_text())}
+        return sum(min(PART, len(self._data) - (number - 1) * PART) for number in numbers)
+
+    def _persisted_bytes(self) -> int:
+        """Return the bytes of the persisted parts; what was persisted still is, with the same digests."""
         now = {part.part_number: part.xxh3_128 for part in self._parts()}
         if not self._flipped:
             assert self._persisted.items() <= now.items(), "persisted parts are gone"
         self._persisted = now
+        return sum(min(PART, len(self._data) - (number - 1) * PART) for number in now)
 
     def _check_transfer(self, direction: Direction) -> None:
         """No acknowledged part went twice, and of the others no more than what was under way at each fault."""
         notes = self._notes.read_text().splitlines() if self._notes.exists() else []
-        verified = sum(int(line.split()[1]) for line in notes if line.startswith("verified"))
-        withdrawn = sum(int(line.split()[1]) for line in notes if line.startswith("withdrawn"))
         broken = sum(line.startswith("broken") for line in notes)
         if not self._flipped:
-            assert verified <= len(self._data), "what was acknowledged was sent again"
-            assert not withdrawn, "what was acknowledged was lost"
+            assert self._noted("verified") <= len(self._data) + self._unkept_bytes, "what was kept went again"
+            assert not self._noted("withdrawn"), "what was kept was lost"
             if not self._store_hurt:  # then the server asks for parts again by itself
                 under_way = (broken + self._broken_clients + 1) * (2 * PART + 2 * MIB)
-                assert self._proxy.count(direction) <= len(self._data) * 1.02 + under_way
+                assert self._proxy.count(direction) <= len(self._data) * 1.02 + under_way + self._unkept_bytes
         self._notes.unlink(missing_ok=True)
-        self._broken_clients = 0
+        self._broken_clients = self._unkept_bytes = 0
         if direction == "up":
             self._figures.sent_bytes += self._proxy.count("up")
         else:
