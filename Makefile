@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format lint types protos protos-check bench clean
+.PHONY: help demo test chaos check format lint types protos protos-check bench bench-song clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ protos-check: $(VENV)/installed  ## Demand that the committed stubs are what the
 
 bench: $(VENV)/installed  ## Measure transfers against md5sum
 	$(BIN)/python benchmarks/transfer.py
+
+bench-song: $(VENV)/installed  ## Measure Song: submissions, publishing, lists and pages
+	$(BIN)/python -m benchmarks.song
 
 clean:  ## Remove what make made
 	rm -rf $(VENV) .cache build *.egg-info clients/python/*.egg-info

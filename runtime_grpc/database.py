@@ -5,6 +5,7 @@ safe, and never fails in its middle because another writer came first.
 """
 
 import fcntl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,8 @@ class Database:
         self.url = make_url(url)
         self._lock_file: TextIO | None = None
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        # One process uses a SQLite file, and SQLite lets writers wait by sleeping: here they take turns at once.
+        self._turn = threading.Lock()
         # Parameters of statements are payloads: an unexpected error must not carry them into the log.
         options: dict[str, Any] = {"pool_size": POOL_CONNECTIONS, "max_overflow": 0, "hide_parameters": True}
         options |= {"pool_timeout": POOL_TIMEOUT_SECONDS, "pool_pre_ping": not self.is_sqlite}
@@ -62,11 +65,24 @@ class Database:
         process, and is undone as a whole by a power loss unless a durable commit followed it.
         """
         with (
+            self._writers_turn(),
             _no_driver_errors(),
             self.engine.connect().execution_options(durable=durable) as connection,
             connection.begin(),
         ):
             yield connection
+
+    @contextmanager
+    def _writers_turn(self) -> Iterator[None]:
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._turn.acquire(timeout=SQLITE_BUSY_TIMEOUT_SECONDS):
+            raise DatabaseUnavailableError("the database is busy; retry")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

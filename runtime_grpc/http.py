@@ -1,6 +1,7 @@
 """HTTP to services that are asked for something small: bounded in time, in bytes and in tries, without redirects."""
 
 import random
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ class HttpClient:
         # The machine's own proxies and .netrc are left alone: what is asked goes where the settings say.
         self._client = httpx.Client(
             timeout=bounds.try_seconds,
+            # The machine's authorities, not a list that comes with a library.
+            verify=ssl.create_default_context(),
             follow_redirects=False,
             trust_env=False,
             limits=httpx.Limits(max_connections=bounds.max_connections),

@@ -2,17 +2,16 @@
 
 import ipaddress
 import json
-import ssl
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import httpx
 import structlog
 
 from runtime_grpc.authentication import IdentityProviderAnswerError, IdentityProviderUnreachableError
+from runtime_grpc.http import HttpBounds, HttpClient, HttpRequest, NoHttpAnswerError
 
 IDENTITY_TIMEOUT_SECONDS = 5.0
 MAX_IDENTITY_ANSWER_BYTES = 1024 * 1024
@@ -20,6 +19,8 @@ IDENTITY_CALLS = 6
 """Calls of this server that may ask at once: a provider that hangs does not hold all control workers."""
 IDENTITY_PLACE_SECONDS = 1.0
 """How long a call waits for such a place before it is refused, to be repeated."""
+_TRIES = 1  # whoever calls repeats: a token is not verified twice for one call
+_ACCEPT = {"accept": "application/json"}
 
 _log = structlog.get_logger()
 
@@ -39,75 +40,50 @@ class Answer:
 
 
 class IdentityProvider:
-    """Asks, over connections that are not kept: a token is asked about once a minute."""
+    """Asks, in as many calls at once as may."""
 
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(IDENTITY_CALLS)
-        # Proxies of the environment are left alone: tokens go where the settings say. The authorities are the
-        # machine's, or those of SSL_CERT_FILE, which OpenSSL itself knows.
-        self._client = httpx.Client(
-            timeout=IDENTITY_TIMEOUT_SECONDS,
-            follow_redirects=False,
-            trust_env=False,
-            verify=ssl.create_default_context(),
-            limits=httpx.Limits(max_connections=IDENTITY_CALLS, max_keepalive_connections=0),
-            headers={"accept": "application/json", "accept-encoding": "identity"},
-        )
+        bounds = HttpBounds(IDENTITY_TIMEOUT_SECONDS, _TRIES, MAX_IDENTITY_ANSWER_BYTES, IDENTITY_CALLS)
+        self._client = HttpClient(bounds)
 
     def get(self, url: str) -> Answer:
         """Get JSON. Raises IdentityProviderUnreachableError, IdentityProviderAnswerError."""
-        return self._ask(self._client.build_request("GET", url))
+        return self._ask(HttpRequest("GET", url, _ACCEPT))
 
     def post(
         self, url: str, form: Mapping[str, str], *, basic: tuple[str, str] | None = None, bearer: str = ""
     ) -> Answer:
         """Post a form, with the server's own name and secret or with a user's token. Raises as `get`."""
-        headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
-        request = self._client.build_request("POST", url, data=dict(form), headers=headers)
-        return self._ask(request, None if basic is None else httpx.BasicAuth(*basic))
+        headers = _ACCEPT | ({"authorization": f"Bearer {bearer}"} if bearer else {})
+        return self._ask(HttpRequest("POST", url, headers, form, basic))
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _ask(self, request: httpx.Request, credentials: httpx.BasicAuth | None = None) -> Answer:
-        place = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{request.url.path}"
+    def _ask(self, request: HttpRequest) -> Answer:
+        place = urlsplit(request.url)._replace(query="").geturl()
         if not self._places.acquire(timeout=IDENTITY_PLACE_SECONDS):
             raise IdentityProviderUnreachableError(f"{IDENTITY_CALLS} calls wait for the identity provider already")
         try:
-            return self._read(request, credentials)
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            # Its words stay here: they may quote what was sent.
-            _log.warning("identity provider unreachable", url=place, error=type(error).__name__)
+            answer = self._client.ask(request, time.monotonic() + IDENTITY_TIMEOUT_SECONDS)
+        except NoHttpAnswerError as error:
+            _log.warning("identity provider unreachable", url=place, error=str(error))
             raise IdentityProviderUnreachableError(
                 "the identity provider can't be reached, or is too slow: nothing changed, retry"
             ) from None
-        except IdentityProviderAnswerError as error:
-            _log.warning("identity provider's answer unusable", url=place, error=str(error))
-            raise
         finally:
             self._places.release()
-
-    def _read(self, request: httpx.Request, credentials: httpx.BasicAuth | None) -> Answer:
-        # httpx bounds each step, this all of them: an answer that drips ends too.
-        deadline = time.monotonic() + IDENTITY_TIMEOUT_SECONDS
-        response = self._client.send(request, auth=credentials, stream=True)
+        if answer.body is None:
+            _log.warning("identity provider's answer unusable", url=place, error="too long")
+            raise IdentityProviderAnswerError(
+                f"the identity provider's answer has more than {MAX_IDENTITY_ANSWER_BYTES} bytes"
+            )
         try:
-            body = bytearray()
-            for piece in response.iter_raw():
-                body += piece
-                if len(body) > MAX_IDENTITY_ANSWER_BYTES:
-                    raise IdentityProviderAnswerError(
-                        f"the identity provider's answer has more than {MAX_IDENTITY_ANSWER_BYTES} bytes"
-                    )
-                if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout("")
-        finally:
-            response.close()
-        try:
-            return Answer(response.status_code, json.loads(body))
+            return Answer(answer.status, json.loads(answer.body))
         except (ValueError, RecursionError):
-            return Answer(response.status_code, None)
+            return Answer(answer.status, None)
 
 
 def unusable(answer: Answer, what: str) -> IdentityProviderAnswerError:

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 from runtime_grpc.identity_provider import address_problem
 from runtime_grpc.settings import ServiceSettings
 from song_grpc.domain import url_templates
-from song_grpc.domain.entity_ids import EntityKind
+from song_grpc.domain.entity_ids import IdentifiedKind
 from song_grpc.gateways.http_ids import HttpIds
 from song_grpc.gateways.id_service_tokens import ClientCredentials
 
@@ -61,11 +61,11 @@ class IdServiceSettings(ServiceSettings):
         return self
 
     @property
-    def _templates(self) -> dict[EntityKind, str]:
+    def _templates(self) -> dict[IdentifiedKind, str]:
         return {
-            EntityKind.DONOR: self.id_service_donor_url,
-            EntityKind.SPECIMEN: self.id_service_specimen_url,
-            EntityKind.SAMPLE: self.id_service_sample_url,
+            IdentifiedKind.DONOR: self.id_service_donor_url,
+            IdentifiedKind.SPECIMEN: self.id_service_specimen_url,
+            IdentifiedKind.SAMPLE: self.id_service_sample_url,
         }
 
     def entity_ids(self) -> HttpIds | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, insert, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, insert, literal, select, text, tuple_
 
 from song_grpc.database import entities, files
 from song_grpc.database.batches import in_batches
@@ -85,6 +85,9 @@ def list_after(
     long as the condition selects much or has an index of its own. `starts_with_ids` says that the conditions name
     the few ids that can be meant.
     """
+    if connection.dialect.name == "postgresql":
+        # A plan made for any values would serve those that select much and those that select little alike.
+        connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
     study: ColumnElement[str] = _COLUMNS.study_id
     state_of: ColumnElement[str] = _COLUMNS.state
     if starts_with_ids and connection.dialect.name == "sqlite":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from song_grpc.database import outbox
 from song_grpc.database.tables import analyses, history
@@ -82,6 +82,29 @@ def record_update(
     _add_entry(connection, changed, HistoryEntry(changed.revision, action, cause, changed.state, subjects))
     outbox.add(connection, EventAction.UPDATE, changed)
     return changed
+
+
+def record_corrections(connection: Connection, corrected: Sequence[Analysis], cause: Cause, subject: str) -> None:
+    """Store that what these analyses, locked by this transaction, refer to was corrected; all at once, for speed.
+
+    They have the corrected entity, and still the revisions from before.
+    """
+    changed = [replace(analysis, revision=analysis.revision + 1, update_time=cause.time) for analysis in corrected]
+    query = (
+        update(analyses)
+        .where(_COLUMNS.analysis_id == bindparam("of"))
+        .values(revision=bindparam("new_revision"), update_time=bindparam("time"), wire_bytes=bindparam("bytes"))
+    )
+    time = to_microseconds(cause.time)
+    rows = [
+        {"of": one.analysis_id, "new_revision": one.revision, "time": time, "bytes": one.wire_bytes} for one in changed
+    ]
+    connection.execute(query, rows)
+    action = HistoryAction.CORRECT_ENTITY
+    _add_entries(
+        connection, [(one, HistoryEntry(one.revision, action, cause, one.state, [subject])) for one in changed]
+    )
+    outbox.add_all(connection, EventAction.UPDATE, changed)
 
 
 def record_state(connection: Connection, analysis: Analysis, state: AnalysisState, cause: Cause) -> Analysis:

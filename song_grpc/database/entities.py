@@ -4,31 +4,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from song_grpc.database.batches import in_batches
 from song_grpc.database.tables import analysis_samples, donors, samples, specimens
 from song_grpc.domain.analysis import Analysis, Donor, Sample, Specimen
 from song_grpc.domain.matching import Known, Matched
 
+# Made once: making a statement costs more than running one of these.
+_KNOWN_DONORS = select(donors).where(
+    donors.c.study_id == bindparam("study_id"), donors.c.submitter_donor_id.in_(bindparam("ids", expanding=True))
+)
+_KNOWN_SPECIMENS = select(specimens).where(
+    specimens.c.study_id == bindparam("study_id"),
+    specimens.c.submitter_specimen_id.in_(bindparam("ids", expanding=True)),
+)
+_KNOWN_SAMPLES = select(samples).where(
+    samples.c.study_id == bindparam("study_id"), samples.c.submitter_sample_id.in_(bindparam("ids", expanding=True))
+)
+_NEW_DONORS, _NEW_SPECIMENS, _NEW_SAMPLES = insert(donors), insert(specimens), insert(samples)
+_NEW_LINKS = insert(analysis_samples)
+
 
 def find_known(connection: Connection, study_id: str, wanted: Sequence[Sample]) -> Known:
     """Return the donors, specimens and samples of a study known under the submitter ids of these samples."""
     known = Known()
     for batch in in_batches(sample.donor.submitter_donor_id for sample in wanted):
-        donor_query = select(donors).where(donors.c.study_id == study_id, donors.c.submitter_donor_id.in_(batch))
-        known.donors |= {row.submitter_donor_id: donor_of_row(row) for row in connection.execute(donor_query)}
+        found = connection.execute(_KNOWN_DONORS, {"study_id": study_id, "ids": batch})
+        known.donors |= {row.submitter_donor_id: donor_of_row(row) for row in found}
     for batch in in_batches(sample.specimen.submitter_specimen_id for sample in wanted):
-        specimen_query = select(specimens).where(
-            specimens.c.study_id == study_id, specimens.c.submitter_specimen_id.in_(batch)
-        )
-        known.specimens |= {
-            row.submitter_specimen_id: specimen_of_row(row) for row in connection.execute(specimen_query)
-        }
+        found = connection.execute(_KNOWN_SPECIMENS, {"study_id": study_id, "ids": batch})
+        known.specimens |= {row.submitter_specimen_id: specimen_of_row(row) for row in found}
     rows: list[Row[Any]] = []
     for batch in in_batches(sample.submitter_sample_id for sample in wanted):
-        query = select(samples).where(samples.c.study_id == study_id, samples.c.submitter_sample_id.in_(batch))
-        rows += connection.execute(query)
+        rows += connection.execute(_KNOWN_SAMPLES, {"study_id": study_id, "ids": batch})
     known.samples |= {sample.submitter_sample_id: sample for sample in with_parts(connection, rows)}
     return known
 
@@ -36,11 +45,11 @@ def find_known(connection: Connection, study_id: str, wanted: Sequence[Sample]) 
 def add(connection: Connection, study_id: str, matched: Matched) -> None:
     """Store the new donors, specimens and samples."""
     if matched.new_donors:
-        connection.execute(insert(donors), [_row_of(donor, study_id) for donor in matched.new_donors])
+        connection.execute(_NEW_DONORS, [_row_of(donor, study_id) for donor in matched.new_donors])
     if matched.new_specimens:
-        connection.execute(insert(specimens), [_row_of(part, study_id) for part in matched.new_specimens])
+        connection.execute(_NEW_SPECIMENS, [_row_of(part, study_id) for part in matched.new_specimens])
     if matched.new_samples:
-        connection.execute(insert(samples), [_row_of(sample, study_id) for sample in matched.new_samples])
+        connection.execute(_NEW_SAMPLES, [_row_of(sample, study_id) for sample in matched.new_samples])
 
 
 def link_all(connection: Connection, linked: Iterable[Analysis]) -> None:
@@ -51,7 +60,7 @@ def link_all(connection: Connection, linked: Iterable[Analysis]) -> None:
         for position, sample in enumerate(analysis.samples)
     ]
     if rows:
-        connection.execute(insert(analysis_samples), rows)
+        connection.execute(_NEW_LINKS, rows)
 
 
 def read_linked(connection: Connection, analysis_ids: Iterable[str]) -> dict[str, list[Sample]]:

@@ -10,10 +10,19 @@ from song_grpc.database import entities
 from song_grpc.database.tables import donors, samples, specimens
 from song_grpc.database.text_bytes import text_bytes
 from song_grpc.domain import paging
+from song_grpc.domain.analysis import Donor, Specimen
 from song_grpc.domain.corrections import DONOR, SAMPLE, SPECIMEN, E, EntityKind
 from song_grpc.domain.study_tree import Leaf
 
 _ROW_BYTES = 1024  # at least what an entity's message takes without its info, with that of its parts
+
+
+def _donors(_connection: Connection, rows: Sequence[Row[Any]]) -> Sequence[Donor]:
+    return [entities.donor_of_row(row) for row in rows]
+
+
+def _specimens(_connection: Connection, rows: Sequence[Row[Any]]) -> Sequence[Specimen]:
+    return [entities.specimen_of_row(row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +32,20 @@ class _Source:
     table: Table
     entity_id: Column[Any]
     submitter_id: Column[Any]
-    parent_id: Column[Any] | None
     read: Callable[[Connection, Sequence[Row[Any]]], Sequence[Any]]
+    parents: tuple[Column[Any], Table, Column[Any]] | None = None
+    """What names the parent; the parents, and their id."""
 
 
 _SOURCES: Mapping[str, _Source] = {
-    DONOR.name: _Source(
-        donors,
-        donors.c.donor_id,
-        donors.c.submitter_donor_id,
-        None,
-        lambda _, rows: list(map(entities.donor_of_row, rows)),
-    ),
+    DONOR.name: _Source(donors, donors.c.donor_id, donors.c.submitter_donor_id, _donors),
     SPECIMEN.name: _Source(
-        specimens,
-        specimens.c.specimen_id,
-        specimens.c.submitter_specimen_id,
-        specimens.c.donor_id,
-        lambda _, rows: list(map(entities.specimen_of_row, rows)),
+        *(specimens, specimens.c.specimen_id, specimens.c.submitter_specimen_id, _specimens),
+        parents=(specimens.c.donor_id, donors, donors.c.donor_id),
     ),
     SAMPLE.name: _Source(
-        samples, samples.c.sample_id, samples.c.submitter_sample_id, samples.c.specimen_id, entities.with_parts
+        *(samples, samples.c.sample_id, samples.c.submitter_sample_id, entities.with_parts),
+        parents=(samples.c.specimen_id, specimens, specimens.c.specimen_id),
     ),
 }
 
@@ -131,7 +133,9 @@ def read_below(connection: Connection, donor_ids: Sequence[str]) -> dict[str, li
 
 
 def _narrowed(query: Select[Any], source: _Source, listed: Listed) -> Select[Any]:
-    query = query.where(source.table.c.study_id == listed.study_id)
-    if listed.parent_id and source.parent_id is not None:
-        query = query.where(source.parent_id == listed.parent_id)
-    return query
+    if not listed.parent_id or source.parents is None:
+        return query.where(source.table.c.study_id == listed.study_id)
+    # The parent's study, not the own one: SQLite would walk the whole study in the order of submitter ids.
+    named_by, parents, parent_id = source.parents
+    parent = select(parent_id).where(parent_id == listed.parent_id, parents.c.study_id == listed.study_id)
+    return query.where(named_by.in_(parent.correlate(None)))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
 from song_grpc.database.batches import in_batches
 from song_grpc.database.tables import analyses, files
@@ -13,10 +13,23 @@ from song_grpc.domain import paging
 from song_grpc.domain.analysis import AnalysisState, File, FileAccess
 from song_grpc.domain.registered_object import ObjectConditions, RegisteredObject
 
+# Made once: making a statement costs more than running one of these.
+_HOLDERS = (
+    select(files.c.md5, files.c.analysis_id)
+    .join_from(files, analyses)
+    .where(
+        files.c.study_id == bindparam("study_id"),
+        files.c.md5.in_(bindparam("md5s", expanding=True)),
+        analyses.c.state != AnalysisState.SUPPRESSED.value,
+    )
+    .distinct()
+)
+_NEW = insert(files)
+
 
 def add(connection: Connection, added: Sequence[File]) -> None:
     """Store the files of new analyses."""
-    connection.execute(insert(files), [_row_of(file) for file in added])
+    connection.execute(_NEW, [_row_of(file) for file in added])
 
 
 def save(connection: Connection, file: File) -> None:
@@ -105,14 +118,8 @@ def _registered_object(row: Row[Any], now: datetime) -> RegisteredObject:
 def find_holders(connection: Connection, study_id: str, md5s: Iterable[str]) -> dict[str, set[str]]:
     """Return, by MD5, the analyses of the study that are not SUPPRESSED and have a file with it."""
     holders: dict[str, set[str]] = {}
-    joined = select(files.c.md5, files.c.analysis_id).join_from(files, analyses).distinct()
     for batch in in_batches(md5s):
-        query = joined.where(
-            files.c.study_id == study_id,
-            files.c.md5.in_(batch),
-            analyses.c.state != AnalysisState.SUPPRESSED.value,
-        )
-        for row in connection.execute(query):
+        for row in connection.execute(_HOLDERS, {"study_id": study_id, "md5s": batch}):
             holders.setdefault(row.md5, set()).add(row.analysis_id)
     return holders
 

@@ -1,8 +1,15 @@
 """Locks that last until the transaction ends. SQLite needs none: its writing transactions take turns."""
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from song_grpc.database import tables
+
+# Rows that refer to the study may still be added meanwhile.
+_STUDY = (
+    select(tables.studies.c.study_id)
+    .where(tables.studies.c.study_id == bindparam("study_id"))
+    .with_for_update(key_share=True)
+)
 
 
 def lock_new_studies(connection: Connection) -> None:
@@ -25,9 +32,7 @@ def lock_new_entities(connection: Connection) -> None:
 
 def lock_study(connection: Connection, study_id: str) -> None:
     """Let analyses be added to a study one at a time: duplicates and shared entities are seen."""
-    query = select(tables.studies.c.study_id).where(tables.studies.c.study_id == study_id)
-    # Rows that refer to the study may still be added meanwhile.
-    connection.execute(query.with_for_update(key_share=True)).one()
+    connection.execute(_STUDY, {"study_id": study_id}).one()
 
 
 def _lock(connection: Connection, name: str) -> None:

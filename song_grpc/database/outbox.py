@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, literal, select
 
 from song_grpc.database.engine import note_event
 from song_grpc.database.tables import outbox
+from song_grpc.database.text_bytes import text_bytes
 from song_grpc.database.times import from_microseconds, to_microseconds
 from song_grpc.domain.analysis import Analysis, AnalysisState
 from song_grpc.domain.canonical import canonical_json
@@ -25,7 +26,8 @@ class FoundEvent:
     position: int
     study_id: str
     state: AnalysisState
-    json_chars: int
+    time: datetime
+    json_bytes: int
 
 
 def add(connection: Connection, action: EventAction, analysis: Analysis) -> None:
@@ -57,14 +59,16 @@ def find_between(
     connection: Connection, after: int, last: int, limit: int, wanted: EventFilter | None = None
 ) -> Sequence[FoundEvent]:
     """Return the first events after a position, up to the position `last`, that fit the filter, in their order."""
+    json_bytes = text_bytes(_COLUMNS.analysis_json).label("json_bytes")
     query = (
-        select(_COLUMNS.position, _COLUMNS.study_id, _COLUMNS.state, func.length(_COLUMNS.analysis_json).label("chars"))
+        select(_COLUMNS.position, _COLUMNS.study_id, _COLUMNS.state, _COLUMNS.time, json_bytes)
         .where(_COLUMNS.position > after, _COLUMNS.position <= last, *_conditions(wanted or EventFilter()))
         .order_by(_COLUMNS.position)
         .limit(limit)
     )
     return [
-        FoundEvent(row.position, row.study_id, AnalysisState(row.state), row.chars) for row in connection.execute(query)
+        FoundEvent(row.position, row.study_id, AnalysisState(row.state), from_microseconds(row.time), row.json_bytes)
+        for row in connection.execute(query)
     ]
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from song_grpc.database.batches import in_batches
@@ -18,6 +18,11 @@ Identity = tuple[str, str, str]
 Kept = tuple[str, Answer]
 """The digest of a request's content, and the answer."""
 _COLUMNS = requests.c
+_KEPT = select(_COLUMNS.request_id, _COLUMNS.digest, _COLUMNS.answer_json).where(
+    _COLUMNS.actor == bindparam("actor"),
+    _COLUMNS.method == bindparam("method"),
+    _COLUMNS.request_id.in_(bindparam("ids", expanding=True)),
+)
 _PRUNED_AT_ONCE = 100
 
 
@@ -34,10 +39,7 @@ def find_all(connection: Connection, keys: Iterable[RequestKey]) -> dict[Identit
         ids.setdefault((key.actor, key.method), []).append(key.request_id)
     for (actor, method), request_ids in ids.items():
         for batch in in_batches(request_ids):
-            query = select(_COLUMNS.request_id, _COLUMNS.digest, _COLUMNS.answer_json).where(
-                _COLUMNS.actor == actor, _COLUMNS.method == method, _COLUMNS.request_id.in_(batch)
-            )
-            for row in connection.execute(query):
+            for row in connection.execute(_KEPT, {"actor": actor, "method": method, "ids": batch}):
                 found[actor, method, row.request_id] = (row.digest, json.loads(row.answer_json))
     return found
 

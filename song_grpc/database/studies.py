@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from song_grpc.database.tables import studies
 from song_grpc.database.times import from_microseconds, to_microseconds
 from song_grpc.domain import paging
 from song_grpc.domain.study import Study, StudyVisibility
+
+_ONE = select(studies.c.study_id).where(studies.c.study_id == bindparam("study_id"))
 
 
 def add(connection: Connection, study: Study) -> None:
@@ -29,7 +31,13 @@ def add(connection: Connection, study: Study) -> None:
 
 def exists(connection: Connection, study_id: str) -> bool:
     """Say whether there is such a study."""
-    return connection.scalar(select(studies.c.study_id).where(studies.c.study_id == study_id)) is not None
+    return connection.scalar(_ONE, {"study_id": study_id}) is not None
+
+
+def find_visibility(connection: Connection, study_id: str) -> StudyVisibility | None:
+    """Return the visibility of a study, None if there is none."""
+    found = connection.scalar(select(studies.c.visibility).where(studies.c.study_id == study_id))
+    return None if found is None else StudyVisibility(found)
 
 
 def save(connection: Connection, study: Study) -> None:

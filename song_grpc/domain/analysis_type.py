@@ -70,12 +70,49 @@ class AnalysisType:
         return _OVERHEAD_BYTES + len(self.name) + file_types + external + len(self.schema_json.encode())
 
 
+class TypeField(Enum):
+    """What a list of types can be ordered by."""
+
+    NAME = "name"
+    VERSION = "version"
+
+
+@dataclass(frozen=True, slots=True)
+class TypeOrder:
+    """One field of an order."""
+
+    field: TypeField
+    is_descending: bool
+
+
+DEFAULT_ORDER = (TypeOrder(TypeField.NAME, is_descending=False), TypeOrder(TypeField.VERSION, is_descending=True))
+
+
 @dataclass(frozen=True, slots=True)
 class TypeFilter:
-    """Which versions to list; empty means all."""
+    """Which versions to list, empty means all; and in which order."""
 
     names: Sequence[str]
     versions: Sequence[int]
+    order_by: str = ""
+    """See `read_order`."""
+
+
+def read_order(text: str) -> tuple[TypeOrder, TypeOrder]:
+    """Parse `order_by`; a field that it leaves out comes last, as in the default. Raises ParameterError."""
+    if not text.strip():
+        return DEFAULT_ORDER
+    stated: list[TypeOrder] = []
+    for term in text.split(","):
+        words = term.split()
+        if not words or words[0] not in {"name", "version"} or words[1:] not in ([], ["desc"]):
+            raise ParameterError("order_by", "give name or version, each with ' desc' for the reverse, a comma between")
+        stated.append(TypeOrder(TypeField(words[0]), is_descending=words[1:] == ["desc"]))
+    fields = [order.field for order in stated]
+    if len(set(fields)) < len(fields):
+        raise ParameterError("order_by", f"names {fields[-1].value} twice")
+    first, second = [*stated, *(order for order in DEFAULT_ORDER if order.field not in fields)]
+    return first, second
 
 
 def check_name(name: str) -> None:

@@ -3,7 +3,7 @@
 A corrected entity keeps the rules of the base schema that payloads are held against: the same definitions are asked.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -17,7 +17,7 @@ from song_grpc.domain.errors import (
     SpecimenNotFoundError,
 )
 from song_grpc.domain.limits import MAX_INFO_BYTES, MAX_MESSAGE_BYTES, MAX_VIOLATION_MESSAGE_CHARS
-from song_grpc.domain.validation import compile_definition
+from song_grpc.domain.validation import Found, compile_definition
 from song_grpc.domain.violations import Violations, collect, refuse, violation
 from song_grpc.domain.work import Work
 
@@ -79,15 +79,7 @@ def may_break_samples(before: Entity, after: Entity) -> bool:
 
 def check_samples(specimen: Specimen, samples: Iterable[Sample]) -> None:
     """Raise SchemaViolationError where the new designation of a specimen does not suit all of its samples."""
-    found = []
-    for sample in samples:
-        document = _sample(replace(sample, specimen=specimen))
-        for path, one in compile_definition("sample/sampleData").violations(document, Work()):
-            if path == (_MATCHED_NORMAL,):
-                text = f"does not suit sample '{sample.submitter_sample_id}', whose {_MATCHED_NORMAL} {one.message}"
-                at = (_DESIGNATION,)
-                found.append((at, violation(at, one.keyword, text[:MAX_VIOLATION_MESSAGE_CHARS], ())))
-    violations = collect(found, {_DESIGNATION: None})
+    violations = collect(_conflicts(specimen, samples), {_DESIGNATION: None})
     if violations.total:
         raise refuse("the specimen breaks the base schema", violations)
 
@@ -99,6 +91,16 @@ def check_fits(kind: EntityKind[E], analysis: Analysis) -> None:
             f"{kind.name}.info_json",
             f"makes analysis '{analysis.analysis_id}' larger than {MAX_MESSAGE_BYTES} bytes",
         )
+
+
+def _conflicts(specimen: Specimen, samples: Iterable[Sample]) -> Iterator[Found]:
+    at = (_DESIGNATION,)
+    for sample in samples:
+        document = _sample(replace(sample, specimen=specimen))
+        for path, one in compile_definition("sample/sampleData").violations(document, Work()):
+            if path == (_MATCHED_NORMAL,):
+                text = f"does not suit sample '{sample.submitter_sample_id}', whose {_MATCHED_NORMAL} {one.message}"
+                yield at, violation(at, one.keyword, text[:MAX_VIOLATION_MESSAGE_CHARS], ())
 
 
 def _check(definition: str, document: _Document) -> None:

@@ -10,7 +10,7 @@ from song_grpc.domain.errors import DonorExistsError, EntityExistsError, SampleE
 from song_grpc.domain.limits import MAX_SERVICE_ID_CHARS
 
 
-class EntityKind(Enum):
+class IdentifiedKind(Enum):
     """What can have an id of an id service."""
 
     DONOR = "donor"
@@ -22,17 +22,17 @@ class EntityKind(Enum):
 class WantedId:
     """Whose id is wanted."""
 
-    kind: EntityKind
+    kind: IdentifiedKind
     submitter_id: str
 
 
 Ids = Mapping[WantedId, str]
 _ID = re.compile(rf"[!-~]{{1,{MAX_SERVICE_ID_CHARS}}}")
 
-_TAKEN: Mapping[EntityKind, type[EntityExistsError]] = {
-    EntityKind.DONOR: DonorExistsError,
-    EntityKind.SPECIMEN: SpecimenExistsError,
-    EntityKind.SAMPLE: SampleExistsError,
+_TAKEN: Mapping[IdentifiedKind, type[EntityExistsError]] = {
+    IdentifiedKind.DONOR: DonorExistsError,
+    IdentifiedKind.SPECIMEN: SpecimenExistsError,
+    IdentifiedKind.SAMPLE: SampleExistsError,
 }
 
 
@@ -46,9 +46,9 @@ def ids_of(samples: Iterable[Sample]) -> dict[WantedId, str]:
     found: dict[WantedId, str] = {}
     for sample in samples:
         donor, specimen = sample.donor, sample.specimen
-        found[WantedId(EntityKind.DONOR, donor.submitter_donor_id)] = donor.donor_id
-        found[WantedId(EntityKind.SPECIMEN, specimen.submitter_specimen_id)] = specimen.specimen_id
-        found[WantedId(EntityKind.SAMPLE, sample.submitter_sample_id)] = sample.sample_id
+        found[WantedId(IdentifiedKind.DONOR, donor.submitter_donor_id)] = donor.donor_id
+        found[WantedId(IdentifiedKind.SPECIMEN, specimen.submitter_specimen_id)] = specimen.specimen_id
+        found[WantedId(IdentifiedKind.SAMPLE, sample.submitter_sample_id)] = sample.sample_id
     return found
 
 
@@ -56,9 +56,9 @@ def stored_ids(
     donors: Mapping[str, Donor], specimens: Mapping[str, Specimen], samples: Mapping[str, Sample]
 ) -> dict[WantedId, str]:
     """Return the ids of entities given by their submitter ids."""
-    found = {WantedId(EntityKind.DONOR, key): donor.donor_id for key, donor in donors.items()}
-    found |= {WantedId(EntityKind.SPECIMEN, key): specimen.specimen_id for key, specimen in specimens.items()}
-    return found | {WantedId(EntityKind.SAMPLE, key): sample.sample_id for key, sample in samples.items()}
+    found = {WantedId(IdentifiedKind.DONOR, key): donor.donor_id for key, donor in donors.items()}
+    found |= {WantedId(IdentifiedKind.SPECIMEN, key): specimen.specimen_id for key, specimen in specimens.items()}
+    return found | {WantedId(IdentifiedKind.SAMPLE, key): sample.sample_id for key, sample in samples.items()}
 
 
 def with_ids(samples: Sequence[Sample], ids: Ids) -> list[Sample]:
@@ -66,9 +66,9 @@ def with_ids(samples: Sequence[Sample], ids: Ids) -> list[Sample]:
     return [
         identified(
             sample,
-            ids.get(WantedId(EntityKind.DONOR, sample.donor.submitter_donor_id), sample.donor.donor_id),
-            ids.get(WantedId(EntityKind.SPECIMEN, sample.specimen.submitter_specimen_id), sample.specimen_id),
-            ids.get(WantedId(EntityKind.SAMPLE, sample.submitter_sample_id), sample.sample_id),
+            ids.get(WantedId(IdentifiedKind.DONOR, sample.donor.submitter_donor_id), sample.donor.donor_id),
+            ids.get(WantedId(IdentifiedKind.SPECIMEN, sample.specimen.submitter_specimen_id), sample.specimen_id),
+            ids.get(WantedId(IdentifiedKind.SAMPLE, sample.submitter_sample_id), sample.sample_id),
         )
         for sample in samples
     ]
@@ -88,7 +88,7 @@ def identified(sample: Sample, donor_id: str, specimen_id: str, sample_id: str) 
     )
 
 
-def check_untaken(new: Ids, taken: Collection[tuple[EntityKind, str]]) -> None:
+def check_untaken(new: Ids, taken: Collection[tuple[IdentifiedKind, str]]) -> None:
     """Raise EntityExistsError where the id of a new entity is taken, or another new one's of its kind too."""
     seen = set(taken)
     for wanted, identifier in new.items():

@@ -6,17 +6,28 @@ from song_grpc.domain import json_text
 from song_grpc.domain.analysis import Analysis, Donor, File, Sample, Specimen
 
 
-def payload_of(analysis: Analysis, *, omit_type_version: bool = False) -> json_text.JsonObject:
+def payload_of(analysis: Analysis) -> json_text.JsonObject:
     """Return the payload of a stored analysis, the dynamic data flattened to its top level."""
+    data: json_text.JsonObject = json_text.read_stored(analysis.data_json)
+    return _owned(analysis, omit_type_version=False) | data
+
+
+def payload_json(analysis: Analysis, *, omit_type_version: bool) -> str:
+    """Return the same as text. The dynamic data, which may be large, are taken as they are stored: compact."""
+    owned, data = json_text.write(_owned(analysis, omit_type_version=omit_type_version)), analysis.data_json
+    return owned if data == "{}" else f"{owned[:-1]},{data[1:]}"
+
+
+def _owned(analysis: Analysis, *, omit_type_version: bool) -> dict[str, Any]:
+    """Return what the base schema owns of the payload."""
     analysis_type: dict[str, Any] = {"name": analysis.type_name}
     if not omit_type_version:
         analysis_type["version"] = analysis.type_version
-    payload: dict[str, Any] = {"studyId": analysis.study_id, "analysisType": analysis_type}
+    owned: dict[str, Any] = {"studyId": analysis.study_id, "analysisType": analysis_type}
     if analysis.samples:  # none under entity model NONE, where `samples` may be dynamic data
-        payload["samples"] = [_sample(sample) for sample in analysis.samples]
-    payload["files"] = [_file(file) for file in analysis.files]
-    data: json_text.JsonObject = json_text.read_stored(analysis.data_json)
-    return payload | data
+        owned["samples"] = [_sample(sample) for sample in analysis.samples]
+    owned["files"] = [_file(file) for file in analysis.files]
+    return owned
 
 
 def _sample(sample: Sample) -> dict[str, Any]:

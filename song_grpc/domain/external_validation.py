@@ -17,12 +17,17 @@ from song_grpc.domain.limits import (
 from song_grpc.domain.schema_tree import Path
 from song_grpc.domain.validation import Found
 from song_grpc.domain.violations import Violations, collect, violation
-from song_grpc.domain.work import Work
+from song_grpc.domain.work import TooMuchWorkError, Work
 
 KEYWORD = "externalValidations"
 _FIELD = "options.external_validations"
 _PLACES = ("study", "value")
 _SHOWN_URL_CHARS = 200
+_UNASKABLE = (
+    f"is no string of 1 to {MAX_EXTERNAL_VALUE_CHARS} characters, no number and no boolean: its external source can't "
+    "be asked about it"
+)
+_TOO_MANY = f"has more than {MAX_EXTERNAL_VALUES} values that external sources would be asked about"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +74,20 @@ def questions(
     """Return what to ask about a document that keeps its schema. Raises ValidationUnfinishedError."""
     asked: list[Question] = []
     refused: list[Found] = []
-    for one in validations:
-        for path, value in json_paths.find(one.json_path, document):
-            work.spend()
-            text = _text(value)
-            if value is None:
-                continue
-            if text is None:
-                refused.append(_violation(path, "is no string, number or boolean that its external source can check"))
-            elif not 0 < len(text) <= MAX_EXTERNAL_VALUE_CHARS:
-                refused.append(
-                    _violation(path, f"its external source takes 1 to {MAX_EXTERNAL_VALUE_CHARS} characters")
-                )
-            elif len(asked) == MAX_EXTERNAL_VALUES:
-                text = f"external sources are asked about at most {MAX_EXTERNAL_VALUES} values of a payload"
-                return Questions([], [_violation((), text)])
-            else:
-                asked.append(Question(path, one.url, url_templates.fill(one.url, {"study": study_id, "value": text})))
+    try:
+        for one in validations:
+            for path, value in json_paths.find(one.json_path, document, work):
+                text = _text(value)
+                if text is None or not 0 < len(text) <= MAX_EXTERNAL_VALUE_CHARS:
+                    if value is not None:
+                        refused.append(_violation(path, _UNASKABLE))
+                else:
+                    url = url_templates.fill(one.url, {"study": study_id, "value": text})
+                    asked.append(Question(path, one.url, url))
+                if len(asked) + len(refused) > MAX_EXTERNAL_VALUES:
+                    return Questions([], [_violation((), _TOO_MANY)])
+    except TooMuchWorkError:
+        return Questions([], [_violation((), "takes too much work to find what external sources are asked about")])
     return Questions(asked, refused)
 
 

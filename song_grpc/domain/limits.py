@@ -41,6 +41,12 @@ MAX_PATTERN_DEPTH = 32  # groups and sets in each other; parsers of patterns cal
 MAX_PATTERN_REPETITIONS = 2**31 - 1  # Java's
 MAX_LISTED_TYPE_NAMES = 100
 MAX_LISTED_TYPE_VERSIONS = 100
+MAX_DIFFERENCES = 10_000  # of two versions
+MAX_DIFFERENCE_CHARS = 1000  # of what one version has there; cut after that
+DEFAULT_COMPARED_ANALYSES = 10_000
+MAX_COMPARED_ANALYSES = 1_000_000
+COMPARED_TOGETHER = 100  # analyses, read in one transaction
+COMPARE_HEARTBEAT_SECONDS = 25.0  # of a comparison that finds nothing for long
 
 # Analyses.
 MAX_FILES = 10_000
@@ -74,6 +80,7 @@ STORED_TOGETHER = 64  # submissions in one transaction
 STORED_TOGETHER_ROWS = 2000  # of their files and samples; at least one submission
 MAX_BULK_PAYLOADS = 64  # of one stream in work
 MAX_BULK_BYTES = 64 * MEBIBYTE  # of their text, but for the last one read
+BULK_RIGHTS_SECONDS = 60.0  # then the rights of a stream's caller are asked for anew
 BULK_CHECKERS = 4  # threads of a server that hold payloads of streams against their schemas
 
 # Violations.
@@ -117,7 +124,7 @@ MAX_WATCHED_TYPES = 100
 MAX_RESUME_TOKEN_CHARS = 64
 MAX_WATCHERS = 32  # half of the server's streams: the others are left to other methods
 WATCH_SCAN_EVENTS = 1000  # looked at in one transaction
-WATCH_BATCH_CHARS = 2 * 2**20  # analyses in memory for one watcher; at least one event
+WATCH_BATCH_BYTES = 2 * MEBIBYTE  # analyses in memory for one watcher; at least one event
 WATCH_HEARTBEAT_SECONDS = 25.0  # the contract promises a sign of life every 30 s
 WATCH_SKIPPED_EVENTS = 10_000  # events that do not fit, after which a watcher gets a newer token
 WATCH_RIGHTS_SECONDS = 60.0  # then a watcher's rights are asked for anew
@@ -125,7 +132,7 @@ RELAY_LEASE_SECONDS = 10.0
 RELAY_POLL_SECONDS = 0.5  # an event that another process stored is seen so late
 RELAY_GATHER_SECONDS = 0.02  # changes of so long get their positions in one transaction
 RELAY_BATCH_EVENTS = 500
-RELAY_BATCH_CHARS = 8 * 2**20  # analyses sent before the broker's acknowledgement is awaited; at least one event
+RELAY_BATCH_BYTES = 8 * MEBIBYTE  # analyses sent before the broker's acknowledgement is awaited; at least one event
 RELAY_BACKOFF_SECONDS = 5.0  # at most, between tries while the broker is down
 BROKER_SEND_SECONDS = 5.0  # less than the lease by more than what it may take longer
 PRUNE_PERIOD_SECONDS = 60.0

@@ -4,26 +4,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-_ONE_SCHEMA = (
+ONE_SCHEMA = (
     *("additionalProperties", "additionalItems", "contains", "propertyNames", "not", "if", "then", "else"),
     *("items", "unevaluatedItems", "unevaluatedProperties", "contentSchema"),
 )
-_MANY_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_NAMED_SCHEMAS = ("properties", "patternProperties", "definitions", "$defs", "dependentSchemas", "dependencies")
-_SAME_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"})
+MANY_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
+NAMED_SCHEMAS = ("properties", "patternProperties", "definitions", "$defs", "dependentSchemas", "dependencies")
+SAME_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"})
 
 Path = tuple[str | int, ...]
 
 
 def children(schema: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
     """Yield the path and value of each direct subschema; a boolean is a schema too."""
-    for keyword in _ONE_SCHEMA:
+    for keyword in ONE_SCHEMA:
         if isinstance(schema.get(keyword), (dict, bool)):
             yield (keyword,), schema[keyword]
-    for keyword in _MANY_SCHEMAS:
+    for keyword in MANY_SCHEMAS:
         if isinstance(schema.get(keyword), list):
             yield from (((keyword, index), child) for index, child in enumerate(schema[keyword]))
-    for keyword in _NAMED_SCHEMAS:
+    for keyword in NAMED_SCHEMAS:
         if isinstance(schema.get(keyword), dict):
             # Not a schema but a list of names: the other form of `dependencies`.
             named = schema[keyword].items()
@@ -81,7 +81,7 @@ def same_place(
         elif isinstance(reference, str):
             yield from named.get(unquote(reference).removeprefix("#"), ())
     for step, child in children(schema):
-        if step[0] in _SAME_PLACE and isinstance(child, dict):
+        if step[0] in SAME_PLACE and isinstance(child, dict):
             yield child
 
 

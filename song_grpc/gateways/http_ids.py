@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from runtime_grpc.http import HttpAnswer, HttpBounds, HttpClient, HttpRequest, NoHttpAnswerError
 from song_grpc.domain import entity_ids, url_templates
-from song_grpc.domain.entity_ids import EntityKind, WantedId
+from song_grpc.domain.entity_ids import IdentifiedKind, WantedId
 from song_grpc.domain.errors import IdNotFoundError, IdServiceAnswerError, IdServiceError
 from song_grpc.domain.limits import (
     ID_SERVICE_SECONDS,
@@ -32,7 +32,7 @@ class _Question:
 class HttpIds:
     """Implements `EntityIds`."""
 
-    def __init__(self, templates: Mapping[EntityKind, str], credentials: ClientCredentials | str) -> None:
+    def __init__(self, templates: Mapping[IdentifiedKind, str], credentials: ClientCredentials | str) -> None:
         """Ask by these URLs with `{studyId}` and `{submitterId}`, with a token; an empty one is not sent."""
         self._templates = templates
         self._client = HttpClient(

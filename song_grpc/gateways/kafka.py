@@ -1,5 +1,6 @@
 """Kafka, by librdkafka: an idempotent producer that waits for the acknowledgement of all in-sync replicas."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from song_grpc.domain.limits import BROKER_SEND_SECONDS
 from song_grpc.gateways.event_broker import EventBrokerError
 
 _POLL_SECONDS = 0.1
+_SILENT = logging.getLogger("song_grpc.kafka")
+_SILENT.disabled = True  # what matters comes as an error; the rest says who connects
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """What librdkafka takes; what the broker takes is the topic's own `max.message.bytes`."""
 
@@ -38,7 +41,7 @@ class KafkaOptions:
 
 
 class KafkaBroker:
-    """The broker; see the port. Connects with the first message, so that Song starts while Kafka is down."""
+    """The broker; see the port. Connects in the background: Song starts while Kafka is down."""
 
     def __init__(self, options: KafkaOptions) -> None:
         """Raise ValueError where the options contradict each other."""
@@ -53,12 +56,12 @@ class KafkaBroker:
         """Send messages and wait; see the port."""
         producer = self._producer or self._new_producer()
         self._producer = producer
-        delivered: list[bytes] = []
+        delivered: list[int] = []
         failures: list[KafkaError] = []
 
         def note(error: KafkaError | None, _message: Message) -> None:
             if error is None:
-                delivered.append(b"")
+                delivered.append(1)
             else:
                 failures.append(error)
 
@@ -73,12 +76,12 @@ class KafkaBroker:
                 producer.poll(_POLL_SECONDS)
         except (KafkaException, BufferError) as error:
             self.close()
-            raise EventBrokerError(_text(error)) from None
+            raise EventBrokerError(_remedy(_text(error))) from None
         if len(delivered) < len(messages):
             # A new producer begins anew with all of them: none of these may come after its own.
             self.close()
-            said = [failure.str() for failure in failures if failure.code() not in _VAGUE]
-            raise EventBrokerError(said[0] if said else self._last_error or "no acknowledgement in time")
+            said = [error.str() for error in failures if error.code() not in _VAGUE]
+            raise EventBrokerError(_remedy(self._last_error or (said[0] if said else "no acknowledgement in time")))
 
     def close(self) -> None:
         """Let go of the connections; what is not acknowledged is dropped."""
@@ -109,7 +112,7 @@ class KafkaBroker:
                 "message.max.bytes": _MAX_MESSAGE_BYTES,
                 "queue.buffering.max.kbytes": 4 * _MAX_MESSAGE_BYTES // 1024,
                 "error_cb": self._note_error,
-                "log_level": 0,
+                "logger": _SILENT,
                 **_access(self._options),
             }
         )
@@ -130,6 +133,14 @@ def _access(options: KafkaOptions) -> dict[str, str]:
 
 
 _VAGUE = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._MSG_TIMED_OUT}  # noqa: SLF001 - so named
+
+
+def _remedy(text: str) -> str:
+    if "Message size too large" in text:  # librdkafka's words for the broker's answer
+        return (
+            "an event is larger than the topic takes, and later ones wait for it: raise the topic's max.message.bytes"
+        )
+    return text
 
 
 def _text(error: KafkaException | BufferError) -> str:

@@ -114,8 +114,10 @@ def _read_access(value: int) -> FileAccess | None:
 
 
 def _object_message(found: RegisteredObject) -> file_service_pb2.RegisteredObject:
+    file = file_message(found.file)
+    file.ClearField("etag")  # without its info, a file has none
     return file_service_pb2.RegisteredObject(
-        file=file_message(found.file), analysis_state=STATE_VALUES[found.state], publishing=found.is_publishing
+        file=file, analysis_state=STATE_VALUES[found.state], publishing=found.is_publishing
     )
 
 

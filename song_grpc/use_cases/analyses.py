@@ -7,7 +7,7 @@ from song_grpc.domain import access, filter_tree, filters, ids, ordering, paging
 from song_grpc.domain.access import Action, Facts, Principal
 from song_grpc.domain.analysis import Analysis, AnalysisState, File
 from song_grpc.domain.errors import AnalysisNotFoundError, StudyNotFoundError
-from song_grpc.use_cases.analysis_pages import read_page, visible_fields, visible_states
+from song_grpc.use_cases.analysis_pages import read_page, shown_to, visible_fields, visible_states
 from song_grpc.use_cases.environment import Environment
 
 
@@ -25,15 +25,15 @@ def get(
     if not (ids.can_exist(study_id) and ids.can_exist(analysis_id)):
         raise AnalysisNotFoundError(study_id, analysis_id)
     with environment.database.read() as connection:
-        study = studies.find(connection, study_id)
+        visibility = studies.find_visibility(connection, study_id)
         state = analyses.find_state(connection, study_id, analysis_id)
-        if study is None or not _may_see(principal, study_id, state):
+        if visibility is None or not _may_see(principal, study_id, state):
             raise AnalysisNotFoundError(study_id, analysis_id)
-        shown = visible_fields(principal, study_id, study.visibility, fields)
+        shown = visible_fields(principal, study_id, visibility, fields)
         found = analyses.find(connection, study_id, analysis_id, fields=shown)
     if found is None:
         raise AnalysisNotFoundError(study_id, analysis_id)
-    return found, shown
+    return shown_to(principal, found), shown
 
 
 def list_page(
@@ -55,10 +55,10 @@ def list_page(
     if not ids.can_exist(study_id):
         raise StudyNotFoundError(study_id)
     with environment.database.read() as connection:
-        study = studies.find(connection, study_id)
-        if study is None:
+        visibility = studies.find_visibility(connection, study_id)
+        if visibility is None:
             raise StudyNotFoundError(study_id)
-        shows_data = access.may_see_data(principal, study_id, study.visibility)
+        shows_data = access.may_see_data(principal, study_id, visibility)
         walks = {}
         for state in visible_states(principal, study_id):
             left = filter_tree.given(wanted, state, shows_data=shows_data)
@@ -68,9 +68,9 @@ def list_page(
         rows = analyses.list_after(
             connection, study_id, walks, order, after, limit + 1, starts_with_ids=starts_with_ids
         )
-        shown = visible_fields(principal, study_id, study.visibility, fields)
+        shown = visible_fields(principal, study_id, visibility, fields)
         found = read_page(connection, rows, limit, shown)
-    return found, shown, paging.next_token(scope, rows, rows[: len(found)])
+    return [shown_to(principal, one) for one in found], shown, paging.next_token(scope, rows, rows[: len(found)])
 
 
 def list_files(

@@ -1,6 +1,7 @@
 """Pages of analyses: from the rows that may be on it to what is shown."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from song_grpc.database import analyses
 from song_grpc.database.engine import Connection
@@ -26,6 +27,14 @@ def visible_fields(
     """Return those of the wanted fields that the caller may see."""
     shows_data = access.may_see_data(principal, study_id, visibility)
     return wanted if shows_data else wanted & read_masks.WITHOUT_DATA
+
+
+def shown_to(principal: Principal, analysis: Analysis) -> Analysis:
+    """Return an analysis without who changed its state, and why, for a caller who has no READ on its study."""
+    if access.decide(principal, Action.READ_ANALYSIS, Facts(study_id=analysis.study_id)).allowed:
+        return analysis
+    changes = [replace(change, actor="", reason="") for change in analysis.state_changes]
+    return replace(analysis, state_changes=changes)
 
 
 def read_page(

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from song_grpc.database import analysis_types, locks, requests
-from song_grpc.domain import access, json_text, limits, paging, type_schema, validation
+from song_grpc.domain import access, external_validation, json_text, limits, paging, type_schema, validation
+from song_grpc.domain import registration_schema as registration_schemas
 from song_grpc.domain.access import Action, Facts, Principal
 from song_grpc.domain.analysis_type import (
     TYPE_NAME,
@@ -18,6 +19,7 @@ from song_grpc.domain.analysis_type import (
     effective_options,
     is_same,
     not_found,
+    read_order,
 )
 from song_grpc.domain.builtin_types import BUILTIN_TYPES
 from song_grpc.domain.errors import ParameterError
@@ -36,14 +38,18 @@ class Registration:
     options: RequestedOptions
     force: bool
     """Registers a new version even where nothing changed."""
+    validate_only: bool = False
+    """Checks everything and registers nothing; the request id is not remembered."""
 
 
 def register(
     environment: Environment, principal: Principal, wanted: Registration, request_id: str
 ) -> tuple[AnalysisType, bool]:
-    """Register a version; return the version now latest, and whether this call made it."""
+    """Register a version; return the version now latest, and whether this call made it, or would."""
     access.require(principal, Action.REGISTER_ANALYSIS_TYPE, Facts())
     key = request_key(principal.name, "RegisterAnalysisType", request_id, _content(wanted))
+    if wanted.validate_only:
+        key = None
     if key is not None:
         with environment.database.read() as connection:
             answer = requests.find(connection, key)
@@ -52,6 +58,7 @@ def register(
                 return _present(first, wanted.name), bool(answer["created"])
     check_name(wanted.name)
     check_file_types(wanted.options.file_types or ())
+    external_validation.check(wanted.options.external_validations or ())
     if len(wanted.schema_json.encode()) > limits.MAX_SCHEMA_BYTES:
         raise ParameterError("schema_json", f"has more than {limits.MAX_SCHEMA_BYTES} bytes")
     schema = json_text.read_object(wanted.schema_json, "schema_json")
@@ -60,6 +67,8 @@ def register(
         latest = analysis_types.find(connection, wanted.name)
     checked = effective_options(wanted.options, latest).entity_model
     _check_schema(schema, checked)  # outside the writing transaction: a large schema takes its time
+    if wanted.validate_only:
+        return _next(environment, wanted, latest, schema_json)
     with environment.database.write() as connection:
         locks.lock_new_types(connection)
         answer = requests.find(connection, key)
@@ -67,16 +76,14 @@ def register(
         if answer is not None:
             first = analysis_types.find(connection, wanted.name, int(answer["version"]))
             return _present(first, wanted.name), bool(answer["created"])
-        options = effective_options(wanted.options, latest)
-        if options.entity_model is not checked:
-            _check_schema(schema, options.entity_model)  # another registration came in between
-        created = latest is None or wanted.force or not is_same(latest, schema_json, options)
-        if latest is None or created:
-            version = latest.version + 1 if latest else 1
-            latest = AnalysisType(wanted.name, version, options, schema_json, environment.now())
-            analysis_types.add(connection, latest)
-        requests.add(connection, key, {"version": latest.version, "created": created}, environment.now())
-    return latest, created
+        model = effective_options(wanted.options, latest).entity_model
+        if model is not checked:
+            _check_schema(schema, model)  # another registration came in between
+        registered, created = _next(environment, wanted, latest, schema_json)
+        if created:
+            analysis_types.add(connection, registered)
+        requests.add(connection, key, {"version": registered.version, "created": created}, environment.now())
+    return registered, created
 
 
 def register_builtin(environment: Environment) -> None:
@@ -112,17 +119,36 @@ def get(environment: Environment, principal: Principal, name: str, version: int,
 def list_page(
     environment: Environment, principal: Principal, which: TypeFilter, page: paging.PageRequest, *, hide_schema: bool
 ) -> tuple[Sequence[AnalysisType], str]:
-    """Return a page by name, then newest version first, and the token of the next."""
+    """Return a page, and the token of the next."""
     access.require(principal, Action.READ_CATALOGUE, Facts())
     limit = page.limit
     _check_filter(which)
-    scope = ("analysis types", f"{len(which.names)} names", *which.names, *map(str, which.versions))
+    order = read_order(which.order_by)
+    ordered = [f"{one.field.value} {one.is_descending}" for one in order]
+    scope = ("analysis types", *ordered, f"{len(which.names)} names", *which.names, *map(str, which.versions))
     after = paging.read_token(page.token, scope, (str, int))
     with environment.database.read() as connection:
-        rows = analysis_types.list_after(connection, which, after, limit + 1, hide_schema=hide_schema)
+        rows = analysis_types.list_after(connection, which, order, after, limit + 1, hide_schema=hide_schema)
         shown = paging.cut(rows, limit)
         found = analysis_types.read(connection, [row.key for row in shown], hide_schema=hide_schema) if shown else []
     return found, paging.next_token(scope, rows, shown)
+
+
+def registration_schema(principal: Principal, model: EntityModel | None) -> str:
+    """Return the JSON Schema that schemas to be registered keep, as JSON text; None is the first type's model."""
+    access.require(principal, Action.READ_CATALOGUE, Facts())
+    return json_text.write(registration_schemas.registration_schema(model or TypeOptions().entity_model))
+
+
+def _next(
+    environment: Environment, wanted: Registration, latest: AnalysisType | None, schema_json: str
+) -> tuple[AnalysisType, bool]:
+    """Return the version that is latest once this is registered, and whether it is a new one."""
+    options = effective_options(wanted.options, latest)
+    if latest is not None and not wanted.force and is_same(latest, schema_json, options):
+        return latest, False
+    version = latest.version + 1 if latest else 1
+    return AnalysisType(wanted.name, version, options, schema_json, environment.now()), True
 
 
 def _check_schema(schema: JsonObject, model: EntityModel) -> None:
@@ -144,9 +170,11 @@ def _check_filter(which: TypeFilter) -> None:
 
 
 def _content(wanted: Registration) -> list[str | bool | list[str] | None]:
-    model, file_types = wanted.options.entity_model, wanted.options.file_types
+    options = wanted.options
+    model, file_types, external = options.entity_model, options.file_types, options.external_validations
     content: list[str | bool | list[str] | None] = [wanted.name, wanted.schema_json, wanted.force]
-    return [*content, None if model is None else model.value, None if file_types is None else list(file_types)]
+    content += [None if model is None else model.value, None if file_types is None else list(file_types)]
+    return [*content, None if external is None else [part for one in external for part in (one.url, one.json_path)]]
 
 
 def _present(found: AnalysisType | None, name: str) -> AnalysisType:

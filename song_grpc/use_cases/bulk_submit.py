@@ -22,6 +22,8 @@ _LOOK_SECONDS = 0.25
 class BulkItem:
     """One payload of a stream."""
 
+    principal: Principal
+    """Rights are asked for again while a stream goes on."""
     submitted: Submitted
     request_id: str
 
@@ -61,14 +63,15 @@ class BulkCheckers:
 class BulkStream:
     """The payloads of one stream that are in work: bounded in number and bytes."""
 
-    def __init__(self, environment: Environment, checkers: BulkCheckers, principal: Principal) -> None:
+    def __init__(self, environment: Environment, checkers: BulkCheckers) -> None:
         """Read nothing yet; see `outcomes`."""
-        self._environment, self._checkers, self._principal = environment, checkers, principal
+        self._environment, self._checkers = environment, checkers
         self._changed = threading.Condition()
         self._waiting: deque[_InWork] = deque()
         # Of all items in work, also those that are being stored or answered.
         self._count = self._size_bytes = 0
         self._is_read = self._is_closed = False
+        self._failure: Exception | None = None
         self.is_cut = False
         """The server drains: some items of the caller may not have been read."""
 
@@ -76,7 +79,8 @@ class BulkStream:
         """Yield the outcomes of the items, in their order, each once its analysis is stored for good.
 
         `items` is read in another thread, and no longer once this iterator has ended or the server drains; what was
-        read by then is still submitted. It ends early, too, when `is_wanted` says that the caller has left.
+        read by then is still submitted. It ends early, too, when `is_wanted` says that the caller has left. Raises
+        what `items` raised, after the outcomes of what came before.
         """
         threading.Thread(target=self._read, args=(items,), name="bulk read", daemon=True).start()
         try:
@@ -84,6 +88,8 @@ class BulkStream:
                 for one, outcome in zip(in_work, self._store(in_work), strict=True):
                     yield outcome
                     self._forget(one)
+            if self._failure is not None:
+                raise self._failure
         finally:
             self._close()
 
@@ -100,8 +106,8 @@ class BulkStream:
                 item = next(items, None)
                 if item is None or not self._begin(item):
                     return
-        except Exception:  # noqa: BLE001 - the stream broke: whoever would be told has gone
-            return
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that takes the outcomes
+            self._failure = error
         finally:
             with self._changed:
                 self._is_read = True
@@ -161,7 +167,7 @@ class BulkStream:
             if self._is_closed:
                 return False
             check = self._checkers.begin(
-                partial(submit.prepare, self._environment, self._principal, item.submitted, item.request_id)
+                partial(submit.prepare, self._environment, item.principal, item.submitted, item.request_id)
             )
             self._waiting.append(_InWork(item.size_bytes, check))
             self._count += 1

@@ -19,7 +19,7 @@ from song_grpc.domain.errors import (
     NotRelatedToStudyError,
     StudyNotFoundError,
 )
-from song_grpc.domain.history import Cause, HistoryAction
+from song_grpc.domain.history import Cause
 from song_grpc.domain.limits import MAX_CORRECTED_BATCH_BYTES
 from song_grpc.use_cases.environment import Environment
 
@@ -180,9 +180,10 @@ def _tell_analyses(
         cause = Cause(principal.name, environment.now(), correction.reason)
         for batch in _batches(locked):
             _check_wanted(correction)
-            for analysis in analyses.read(connection, batch):
+            corrected = analyses.read(connection, batch)
+            for analysis in corrected:
                 rules.check_fits(ref.kind, analysis)
-                changes.record_update(connection, analysis, HistoryAction.CORRECT_ENTITY, cause, [ref.subject])
+            changes.record_corrections(connection, corrected, cause, ref.subject)
         total, after = total + len(found), found[-1]
     return total
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from song_grpc.database import analyses, exporting, studies
 from song_grpc.database.exporting import Head
-from song_grpc.domain import access, export, ids, json_text, paging
+from song_grpc.domain import access, export, ids, paging
 from song_grpc.domain.access import Action, Facts, Principal
 from song_grpc.domain.analysis import Analysis, AnalysisState
 from song_grpc.domain.errors import AnalysisNotFoundError, ParameterError, StudyNotFoundError
@@ -117,5 +117,5 @@ def _may_see(principal: Principal, study_id: str, state: AnalysisState) -> bool:
 
 
 def _exported(analysis: Analysis, wanted: Export) -> Exported:
-    payload = export.payload_of(analysis, omit_type_version=wanted.omit_type_version)
-    return Exported(analysis.analysis_id, analysis.study_id, json_text.write(payload))
+    text = export.payload_json(analysis, omit_type_version=wanted.omit_type_version)
+    return Exported(analysis.analysis_id, analysis.study_id, text)

@@ -24,7 +24,7 @@ from song_grpc.domain.limits import (
     PRUNE_BATCH_EVENTS,
     PRUNE_PERIOD_SECONDS,
     RELAY_BACKOFF_SECONDS,
-    RELAY_BATCH_CHARS,
+    RELAY_BATCH_BYTES,
     RELAY_BATCH_EVENTS,
     RELAY_GATHER_SECONDS,
     RELAY_LEASE_SECONDS,
@@ -191,9 +191,9 @@ def _longer(backoff_seconds: float) -> float:
 
 def _cut(found: Sequence[FoundEvent]) -> Sequence[FoundEvent]:
     """Return the first events that fit a batch, at least one."""
-    chars = 0
+    total_bytes = 0
     for count, event in enumerate(found):
-        chars += event.json_chars
-        if count and chars > RELAY_BATCH_CHARS:
+        total_bytes += event.json_bytes
+        if count and total_bytes > RELAY_BATCH_BYTES:
             return found[:count]
     return found

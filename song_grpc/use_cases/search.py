@@ -12,7 +12,7 @@ from song_grpc.domain.id_search import IdKind, IdMatch, IdSearch
 from song_grpc.domain.limits import MAX_SEARCHED_IDS
 from song_grpc.domain.ordering import Ordering
 from song_grpc.domain.search_patterns import IdPattern
-from song_grpc.use_cases.analysis_pages import read_page, visible_fields, visible_states
+from song_grpc.use_cases.analysis_pages import read_page, shown_to, visible_fields, visible_states
 from song_grpc.use_cases.environment import Environment
 
 
@@ -34,11 +34,11 @@ def search_page(
     if not ids.can_exist(study_id):
         raise StudyNotFoundError(study_id)
     with environment.database.read() as connection:
-        study = studies.find(connection, study_id)
-        if study is None:
+        visibility = studies.find_visibility(connection, study_id)
+        if visibility is None:
             raise StudyNotFoundError(study_id)
-        shown = visible_fields(principal, study_id, study.visibility, fields)
-        if search.needs_data and not access.may_see_data(principal, study_id, study.visibility):
+        shown = visible_fields(principal, study_id, visibility, fields)
+        if search.needs_data and not access.may_see_data(principal, study_id, visibility):
             return [], shown, ""
         if search.match is IdMatch.EXACT:
             possible = all(ids.can_exist(text) for text in search.texts.values())
@@ -51,7 +51,7 @@ def search_page(
         walks = dict.fromkeys(visible_states(principal, study_id), condition)
         rows = analyses.list_after(connection, study_id, walks, Ordering(), after, limit + 1, starts_with_ids=True)
         found = read_page(connection, rows, limit, shown)
-    return found, shown, paging.next_token(scope, rows, rows[: len(found)])
+    return [shown_to(principal, one) for one in found], shown, paging.next_token(scope, rows, rows[: len(found)])
 
 
 def _is_regex(search: IdSearch) -> bool:

@@ -4,7 +4,7 @@ What it would be is held against its schema outside any transaction; then, under
 must still be the one that was read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from song_grpc.database import analyses, analysis_types, changes
@@ -17,9 +17,9 @@ from song_grpc.domain.history import Cause, HistoryAction
 from song_grpc.domain.limits import UPDATE_ATTEMPTS
 from song_grpc.domain.payload import WantedType
 from song_grpc.domain.updates import Wanted
-from song_grpc.domain.violations import Violation, Violations
+from song_grpc.domain.violations import Violations
 from song_grpc.domain.work import Work
-from song_grpc.use_cases import wanted_types
+from song_grpc.use_cases import external_checks, wanted_types
 from song_grpc.use_cases.change_state import check_may_change
 from song_grpc.use_cases.environment import Environment
 
@@ -103,7 +103,7 @@ def _change(
         if not wanted.violations and updates.is_same(analysis, planned.analysis_type, wanted.data):
             return Updated(analysis, changed=False)
         updated = updates.apply(analysis, planned.analysis_type, wanted.data, field_name)
-        _validate(updated, planned.analysis_type, wanted.violations, Work(change.is_wanted))
+        _validate(environment, change, updated, planned)
         with environment.database.write() as connection:
             if changes.lock(connection, change.study_id, change.analysis_id) == analysis.revision:
                 cause = Cause(principal.name, environment.now(), change.reason)
@@ -129,10 +129,15 @@ def _read(environment: Environment, change: Change) -> tuple[Analysis, AnalysisT
     return analysis, current
 
 
-def _validate(updated: Analysis, analysis_type: AnalysisType, refused: Sequence[Violation], work: Work) -> None:
-    """Hold the whole analysis against base, type and options. Raises SchemaViolationError."""
-    document = export.payload_of(updated)
-    found = payload.violations(document, analysis_type, work)
-    if refused or found.total:
-        together = Violations([*refused, *found.first], len(refused) + found.total)
-        raise violations.refuse("the analysis would break its schema", together)
+def _validate(environment: Environment, change: Change, updated: Analysis, planned: _Plan) -> None:
+    """Hold the whole analysis against base, type and options, and ask the type's external sources.
+
+    Raises SchemaViolationError.
+    """
+    document, refused = export.payload_of(updated), planned.wanted.violations
+    found = payload.violations(document, planned.analysis_type, Work(change.is_wanted))
+    found = Violations([*refused, *found.first], len(refused) + found.total)
+    if not found.total:
+        found = external_checks.check(environment, change.study_id, document, planned.analysis_type, change.is_wanted)
+    if found.total:
+        raise violations.refuse("the analysis would break its schema", found)

@@ -17,7 +17,7 @@ from song_grpc.domain.errors import EventBrokerMissingError, ParameterError, Res
 from song_grpc.domain.events import Event, EventFilter
 from song_grpc.domain.ids import can_exist
 from song_grpc.domain.limits import (
-    WATCH_BATCH_CHARS,
+    WATCH_BATCH_BYTES,
     WATCH_HEARTBEAT_SECONDS,
     WATCH_SCAN_EVENTS,
     WATCH_SKIPPED_EVENTS,
@@ -78,9 +78,10 @@ def watch(
     asked.wanted.check()
     access.require(principal(), Action.READ_EVENTS, Facts())
     with source.database.read() as connection:
-        position = _starting_position(connection, asked.start)
+        position, skipped_before = _starting_position(connection, asked.start)
         last_number = outbox.last_unplaced_number(connection) if asked.until_now else None
     watcher = _Watcher(source, asked, principal, goes_on, position)
+    watcher.skipped_before = skipped_before
     yield watcher.token()
     if asked.until_now:
         while (end := _find_end(source, last_number)) is None:
@@ -136,6 +137,8 @@ class _Watcher:
         self._source, self._asked, self._principal, self._goes_on = source, asked, principal, goes_on
         self.position = position
         """Of the last event that was looked at."""
+        self.skipped_before: datetime | None = None
+        """Events before this time are skipped until there is one that is not."""
         self._told, self._told_time = position, time.monotonic()
 
     def read_up_to(self, last: int) -> Iterator[Watched]:
@@ -171,17 +174,20 @@ class _Watcher:
             found = outbox.find_between(connection, self.position, last, WATCH_SCAN_EVENTS, self._asked.wanted)
         principal, seen = self._principal(), {}
         batches: list[list[FoundEvent]] = []
-        chars = 0
+        batch_bytes = 0
         for event in found:
+            if self.skipped_before is not None and event.time < self.skipped_before:
+                continue
+            self.skipped_before = None
             facts = Facts(study_id=event.study_id, state=event.state)
             if facts not in seen:
                 seen[facts] = access.decide(principal, Action.READ_EVENTS, facts).allowed
             if not seen[facts]:
                 continue
-            chars += event.json_chars
-            if not batches or (chars > WATCH_BATCH_CHARS and not self._asked.hide_analysis):
+            batch_bytes += event.json_bytes
+            if not batches or (batch_bytes > WATCH_BATCH_BYTES and not self._asked.hide_analysis):
                 batches.append([])
-                chars = event.json_chars
+                batch_bytes = event.json_bytes
             batches[-1].append(event)
         return batches
 
@@ -205,8 +211,8 @@ class _Watcher:
         ]
 
 
-def _starting_position(connection: Connection, start: EventStart) -> int:
-    """Return the position after which to begin."""
+def _starting_position(connection: Connection, start: EventStart) -> tuple[int, datetime | None]:
+    """Return the position after which to begin, and the time before which events there are to be skipped."""
     if bool(start.resume_token) + (start.from_time is not None) + start.from_beginning > 1:
         raise ParameterError("resume_token", "give one starting point: this, from_time or from_beginning")
     marks = relay.read_marks(connection)
@@ -216,13 +222,14 @@ def _starting_position(connection: Connection, start: EventStart) -> int:
             raise events.token_error()
         if position < marks.pruned:
             raise ResumeTokenExpiredError
-        return position
+        return position, None
     if start.from_beginning:
-        return marks.pruned
+        return marks.pruned, None
     if start.from_time is not None:
         first = outbox.first_position_since(connection, start.from_time)
-        return marks.last if first is None else first - 1
-    return marks.last
+        # Where no event has a position yet, older ones may still come before it.
+        return (marks.last, start.from_time) if first is None else (first - 1, None)
+    return marks.last, None
 
 
 def _find_end(source: EventSource, last_number: int | None) -> int | None:

@@ -42,7 +42,7 @@ class SlowStudies(StudyServiceServicer):
 
 @pytest.fixture
 def studies() -> SlowStudies:
-    return SlowStudies()
+    return SlowStudies()  # type: ignore[abstract] # the rest is not asked for
 
 
 @pytest.fixture

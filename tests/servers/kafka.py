@@ -79,6 +79,8 @@ num.partitions=3
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 """
         )
         cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "_")  # no flag
@@ -130,7 +132,7 @@ class Received:
 
 
 def consume(
-    address: str, topic: str, is_enough: Callable[[Sequence[Received]], bool], timeout_seconds: float = 60
+    address: str, topic: str, is_enough: Callable[[Sequence[Received]], bool], timeout_seconds: float = 120
 ) -> list[Received]:
     """Return the messages of a topic, from its beginning until there are enough."""
     consumer = Consumer({"bootstrap.servers": address, "group.id": uuid4().hex, "reconnect.backoff.max.ms": 500})
@@ -147,7 +149,10 @@ def consume(
             message = consumer.poll(0.2)
             if message is None or message.error() is not None:
                 continue
-            headers = {name: (value or b"").decode() for name, value in message.headers() or []}
+            headers = {
+                name: value.decode() if isinstance(value, bytes) else value or ""
+                for name, value in dict(message.headers() or []).items()
+            }
             received.append(Received((message.key() or b"").decode(), (message.value() or b"").decode(), headers))
     finally:
         consumer.close()

@@ -33,7 +33,7 @@ def metadata(scopes: Sequence[str], study_id: str) -> tuple[tuple[str, str], ...
 
 
 def writes(world: World, study_id: str, analysis_id: str) -> list[tuple[Any, Any]]:
-    named = {"study_id": study_id, "analysis_id": analysis_id}
+    named: dict[str, Any] = {"study_id": study_id, "analysis_id": analysis_id}
     sent: dict[str, Any] = {"study_id": study_id, "payload_json": "{}"}
     return [
         (world.studies.CreateStudy, studies.CreateStudyRequest(study=study_pb2.Study(study_id=study_id))),

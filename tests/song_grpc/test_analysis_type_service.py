@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from jsonschema import Draft7Validator
 from song.v1 import analysis_type_pb2
 from song.v1 import analysis_type_service_pb2 as messages
 
@@ -131,6 +132,84 @@ def test_types_are_listed_by_name_then_newest_first(world: World) -> None:
     assert {item.schema_json for item in hidden.analysis_types} == {""}
     shown = world.types.ListAnalysisTypes(messages.ListAnalysisTypesRequest(names=[first]))
     assert json.loads(shown.analysis_types[0].schema_json) == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("order_by", "expected"),
+    [
+        ("name", "a2 a1 b3 b2 b1"),
+        (" name , version ", "a1 a2 b1 b2 b3"),
+        ("name desc", "b3 b2 b1 a2 a1"),
+        ("name desc,version", "b1 b2 b3 a1 a2"),
+        ("version", "a1 b1 a2 b2 b3"),
+        ("version desc", "b3 a2 b2 a1 b1"),
+        ("version desc, name desc", "b3 b2 a2 b1 a1"),
+        ("name, version desc", "a2 a1 b3 b2 b1"),
+    ],
+)
+def test_types_are_listed_in_the_order_asked_for(world: World, order_by: str, expected: str) -> None:
+    names = sorted([world.new_type(SCHEMA), world.new_type(SCHEMA)])
+    for name in (names[0], names[1], names[1]):
+        world.register(name, SCHEMA, force=True)
+    found: list[str] = []
+    token = ""
+    while not found or token:
+        request = messages.ListAnalysisTypesRequest(names=names, page_size=2, page_token=token, order_by=order_by)
+        page = world.types.ListAnalysisTypes(request)
+        found += [f"{'ab'[names.index(item.name)]}{item.version}" for item in page.analysis_types]
+        token = page.next_page_token
+    assert found == expected.split()
+
+
+@pytest.mark.parametrize("order_by", ["create_time", "name,name", "name asc", "name desc desc", ",", "name;version"])
+def test_an_order_that_is_none_is_refused(world: World, order_by: str) -> None:
+    refused = refusal(lambda: world.types.ListAnalysisTypes(messages.ListAnalysisTypesRequest(order_by=order_by)))
+    assert (refused.reason, refused.metadata["field"]) == ("MALFORMED_PARAMETER", "order_by")
+
+
+def test_a_page_token_belongs_to_its_order(world: World) -> None:
+    page = world.types.ListAnalysisTypes(messages.ListAnalysisTypesRequest(page_size=1, order_by="version"))
+    request = messages.ListAnalysisTypesRequest(page_size=1, page_token=page.next_page_token)
+    assert refusal(lambda: world.types.ListAnalysisTypes(request)).metadata["field"] == "page_token"
+
+
+def test_a_registration_can_be_checked_without_registering(world: World) -> None:
+    name = world.new_type(SCHEMA, options=options(["BAM"]))
+    same = world.register(name, SCHEMA, validate_only=True, request_id="once")
+    assert (same.created, same.analysis_type.version) == (False, 1)
+    for _ in range(2):
+        would = world.register(name, SCHEMA, validate_only=True, force=True)
+        assert (would.created, would.analysis_type.version) == (True, 2)
+        assert list(would.analysis_type.options.file_types.names) == ["BAM"]
+    assert world.register(name, SCHEMA, force=True, request_id="once").analysis_type.version == 2
+    first = world.register(f"{name}-new", SCHEMA, validate_only=True)
+    assert (first.created, first.analysis_type.version) == (True, 1)
+    assert refusal(lambda: get(world, f"{name}-new")).reason == "ANALYSIS_TYPE_NOT_FOUND"
+    broken = {"type": "object", "properties": {"x": {"pattern": "("}}}
+    assert refusal(lambda: world.register(name, broken, validate_only=True)).reason == "MALFORMED_JSON_SCHEMA"
+
+
+def test_other_external_validations_under_one_request_id_are_other_content(world: World) -> None:
+    name = world.new_type(SCHEMA)
+    items = [analysis_type_pb2.ExternalValidation(url="http://host/{value}", json_path="a")]
+    wanted = analysis_type_pb2.AnalysisTypeOptions(
+        external_validations=analysis_type_pb2.ExternalValidations(items=items)
+    )
+    world.register(name, SCHEMA, options=wanted, request_id="external")
+    assert refusal(lambda: world.register(name, SCHEMA, request_id="external")).reason == "REQUEST_ID_REUSED"
+
+
+def test_the_schema_of_schemas_depends_on_the_entity_model(world: World) -> None:
+    def reserves_samples(model: int) -> bool:
+        request = messages.GetRegistrationSchemaRequest(entity_model=model)  # type: ignore[arg-type] # an enum's value
+        found = json.loads(world.types.GetRegistrationSchema(request).schema_json)
+        assert found["$schema"] == "http://json-schema.org/draft-07/schema#"
+        schema = {"type": "object", "properties": {"samples": {}}}
+        return not Draft7Validator(found).is_valid(schema)
+
+    assert [reserves_samples(model) for model in (0, TREE, NONE)] == [True, True, False]
+    refused = refusal(lambda: world.types.GetRegistrationSchema(messages.GetRegistrationSchemaRequest(entity_model=9)))  # type: ignore[arg-type] # no enum's value
+    assert (refused.reason, refused.metadata["field"]) == ("MALFORMED_PARAMETER", "entity_model")
 
 
 def test_a_page_with_schemas_ends_before_three_mebibytes(world: World) -> None:

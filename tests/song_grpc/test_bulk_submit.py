@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,19 @@ from song.v1 import error_reason_pb2
 from song.v1.analysis_service_pb2 import BulkSubmitAnalysesRequest, BulkSubmitAnalysesResponse
 from song.v1.analysis_service_pb2_grpc import AnalysisServiceStub
 from song.v1.error_reason_pb2 import ErrorReason
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from song_grpc.database import tables
+from runtime_grpc.authentication import TokenInvalidError
+from song_grpc.database import changes, locks, tables
+from song_grpc.database.engine import DatabaseUnavailableError
 from song_grpc.domain import limits
+from song_grpc.domain.access import Principal
+from song_grpc.domain.analysis import Analysis
+from song_grpc.domain.history import Cause
+from song_grpc.transport.caller import Callers
+from tests.servers.identity import token, write_public_key
 from tests.servers.processes import ServiceProcess
-from tests.song_grpc.world import World, file, in_parallel, payload, refusal, running, sample
+from tests.song_grpc.world import SERVICE_TOKEN, World, file, in_parallel, payload, refusal, running, sample
 
 
 def request(study_id: str, sent: dict[str, Any] | str, **fields: Any) -> BulkSubmitAnalysesRequest:  # noqa: ANN401 - fields of the message
@@ -181,6 +189,69 @@ def test_no_more_than_its_bound_is_read_while_no_answer_is_taken(world: World, s
 
     assert first.number == 1
     assert sent[0] < 4 * limits.MAX_BULK_PAYLOADS, "the client was held back, beyond what buffers take"
+
+
+def test_what_the_database_refuses_in_a_batch_spoils_no_other_payload(
+    world: World, study_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = changes.record_submissions
+
+    def refuse_some(connection: Connection, submitted: Sequence[tuple[Analysis, Cause]]) -> None:
+        if any(analysis.files[0].file_name == "refused.bam" for analysis, _ in submitted):
+            raise RuntimeError("as a constraint would")
+        record(connection, submitted)
+
+    monkeypatch.setattr(changes, "record_submissions", refuse_some)
+    names = ["refused.bam" if number % 7 == 3 else f"{number}.bam" for number in range(40)]
+    answers = submit_all(world, [request(study_id, payload(study_id, files=[file(name)])) for name in names])
+
+    assert [reason(answer) for answer in answers] == [
+        "UNKNOWN_ERROR" if name == "refused.bam" else "" for name in names
+    ]
+    assert stored_total(world, study_id) == 40 - names.count("refused.bam")
+    assert all(len(world.events(answer.analysis_id)) == 1 for answer in answers if answer.analysis_id)
+
+
+def test_a_database_that_is_busy_is_told_to_each_payload_to_be_sent_again(
+    world: World, study_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock_no_study(_connection: Connection, _study_id: str) -> None:
+        raise DatabaseUnavailableError("the database is busy; retry")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "lock_study", lock_no_study)
+        answers = submit_all(world, [request(study_id, payload(study_id)) for _ in range(5)])
+    assert [(reason(answer), answer.error.retryable) for answer in answers] == [("SERVICE_UNAVAILABLE", True)] * 5
+    assert stored_total(world, study_id) == 0
+
+
+def test_a_caller_writes_to_the_studies_of_its_scopes_alone(folder: Path, tmp_path: Path) -> None:
+    with running(folder, auth="on", jwt_public_key_file=write_public_key(tmp_path)) as world:
+        system = world.calling_with(SERVICE_TOKEN)
+        studies = [system.new_study(), system.new_study()]
+        scoped = world.calling_with(token(f"PROGRAMDATA-{studies[0]}.WRITE"))
+        answers = submit_all(scoped, [request(study_id, payload(study_id)) for study_id in studies])
+    assert [reason(answer) for answer in answers] == ["", "SCOPE_MISSING"]
+
+
+def test_a_stream_ends_once_its_caller_has_lost_the_rights(
+    world: World, study_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    principal_of, asked = Callers.principal_of, count(1)
+
+    def lose_rights(self: Callers, context: grpc.ServicerContext) -> Principal:
+        if next(asked) > 5:
+            raise TokenInvalidError("the token has expired")
+        return principal_of(self, context)
+
+    monkeypatch.setattr(limits, "BULK_RIGHTS_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Callers, "principal_of", lose_rights)
+        call = world.analyses.BulkSubmitAnalyses(request(study_id, payload(study_id)) for _ in range(10))
+        answers = [next(call) for _ in range(4)]
+        refused = refusal(lambda: next(call))
+    assert not [reason(answer) for answer in answers if reason(answer)]
+    assert refused.reason == "TOKEN_INVALID"
 
 
 def test_a_caller_that_leaves_frees_the_stream_and_leaves_nothing_half_done(world: World, study_id: str) -> None:

@@ -365,6 +365,16 @@ def test_many_analyses_are_told_in_batches(world: World, study_id: str, monkeypa
         assert [event.action for event in world.events(analysis_id)] == ["CREATE", "UPDATE"]
 
 
+def test_an_analysis_with_many_samples_of_a_donor_is_told_once(world: World, study_id: str) -> None:
+    donor = sample()["donor"]
+    analysis_id = world.submit(study_id, payload(study_id, samples=[sample(n, donor=donor) for n in range(1, 6)]))
+    answer = correct(world, "donor", get(world, "donor", study_id), study_id=study_id, gender="Other")
+    assert answer.touched_analysis_total == 1
+    _, event = world.events(analysis_id)
+    told = json.loads(event.analysis_json)["samples"]
+    assert [found["donor"]["gender"] for found in told] == ["Other"] * 5
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_analyses_refer_to_is_not_deleted(world: World, study_id: str, kind: str) -> None:
     analysis_ids = sorted(world.submit(study_id, payload(study_id)) for _ in range(21))

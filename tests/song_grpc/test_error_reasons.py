@@ -15,6 +15,8 @@ from song.v1 import (
     analysis_pb2,
     entity_service_pb2,
     error_reason_pb2,
+    event_service_pb2,
+    event_service_pb2_grpc,
     file_pb2,
     file_service_pb2,
     study_pb2,
@@ -26,8 +28,10 @@ from sqlalchemy import delete, update
 from runtime_grpc import database as runtime_database
 from song_grpc.database import tables
 from song_grpc.domain import errors
+from song_grpc.domain.limits import MAX_WATCHERS
 from song_grpc.gateways import score as score_gateway
 from song_grpc.transport.errors import ERRORS
+from tests.servers.http_service import Answer, http_service
 from tests.servers.identity import identity_server, token, write_public_key
 from tests.song_grpc.world import SERVICE_TOKEN, World, file, payload, refusal, running, sample
 
@@ -292,6 +296,22 @@ def invalid_file_update_request(world: World, study_id: str) -> Provoked:
     return lambda: world.files.UpdateFile(request), {"object_id": analysis.files[0].object_id}
 
 
+@scene(grpc.StatusCode.ABORTED)
+def etag_mismatch(world: World, study_id: str) -> Provoked:
+    analysis, _ = submitted(world, study_id)
+    world.patch(study_id, analysis.analysis_id, {"x": 1}, analysis.etag)
+    now = world.get(study_id, analysis.analysis_id).etag
+    return lambda: world.patch(study_id, analysis.analysis_id, {"x": 2}, analysis.etag), {"etag": now}
+
+
+@scene(STATE_FIRST)
+def illegal_analysis_update_request(world: World, study_id: str) -> Provoked:
+    analysis, _ = submitted(world, study_id)
+    world.suppress(study_id, analysis.analysis_id)
+    facts = {"analysis_id": analysis.analysis_id, "state": "SUPPRESSED"}
+    return lambda: world.patch(study_id, analysis.analysis_id, {"x": 2}), facts
+
+
 @scene(STATE_FIRST)
 def illegal_file_update_request(world: World, study_id: str) -> Provoked:
     analysis, _ = submitted(world, study_id)
@@ -322,6 +342,73 @@ def request_id_reused(world: World, study_id: str) -> Provoked:
 def token_invalid(world: World, study_id: str) -> Provoked:
     request = study_service_pb2.GetStudyRequest(study_id=study_id)
     return lambda: world.studies.GetStudy(request, metadata=(("authorization", "Bearer wrong"),)), {}
+
+
+IDENTIFIED = {
+    *("ID_NOT_FOUND", "ID_SERVICE_ERROR", "REST_CLIENT_UNEXPECTED_RESPONSE"),
+    *("DONOR_ALREADY_EXISTS", "SPECIMEN_ALREADY_EXISTS", "SAMPLE_ALREADY_EXISTS"),
+}
+"""Provoked on a Song with an id service: it gives submitter ids as ids, and answers as they say."""
+ID_ANSWERS = {"missing": Answer(404), "broken": Answer(400), "empty": Answer(200)}
+
+
+def answer_of(submitter_id: str) -> Answer:
+    return ID_ANSWERS.get(submitter_id, Answer(200, submitter_id.encode()))
+
+
+@contextmanager
+def identified(folder: Path) -> Iterator[World]:
+    """Run a Song that asks an id service."""
+    with http_service() as service:
+        service.answer = lambda asked: answer_of(asked.path.rpartition("/")[2])
+        url = f"{service.url}/{{studyId}}/{{submitterId}}"
+        urls = {f"id_service_{kind}_url": url for kind in ("donor", "specimen", "sample")}
+        with running(folder, **urls) as world:
+            yield world
+
+
+def of_donor(world: World, study_id: str, submitter_id: str) -> Callable[[], object]:
+    donor = {"submitterDonorId": submitter_id, "gender": "Other"}
+    return lambda: world.submit(study_id, payload(study_id, samples=[sample(donor=donor)]))
+
+
+@scene(NOT_FOUND)
+def id_not_found(world: World, study_id: str) -> Provoked:
+    facts = {"kind": "donor", "study_id": study_id, "submitter_id": "missing"}
+    return of_donor(world, study_id, "missing"), facts
+
+
+@scene(grpc.StatusCode.UNAVAILABLE)
+def id_service_error(world: World, study_id: str) -> Provoked:
+    return of_donor(world, study_id, "broken"), {"status": "400"}
+
+
+@scene(grpc.StatusCode.UNAVAILABLE)
+def rest_client_unexpected_response(world: World, study_id: str) -> Provoked:
+    return of_donor(world, study_id, "empty"), {"kind": "donor", "submitter_id": "empty"}
+
+
+def taken(world: World, study_id: str, kind: str, second: dict[str, object]) -> Provoked:
+    other = world.new_study()
+    world.submit(other, payload(other))
+    facts = {"submitter_id": f"{kind}-1", "entity_id": f"{kind}-1"}
+    return lambda: world.submit(study_id, payload(study_id, samples=[second])), facts
+
+
+@scene(EXISTS)
+def donor_already_exists(world: World, study_id: str) -> Provoked:
+    return taken(world, study_id, "donor", sample())
+
+
+@scene(EXISTS)
+def specimen_already_exists(world: World, study_id: str) -> Provoked:
+    return taken(world, study_id, "specimen", sample(donor=sample(2)["donor"]))
+
+
+@scene(EXISTS)
+def sample_already_exists(world: World, study_id: str) -> Provoked:
+    second = sample(2)
+    return taken(world, study_id, "sample", sample(specimen=second["specimen"], donor=second["donor"]))
 
 
 GUARDED = {"SCOPE_MISSING", "TOKEN_MISSING", "TOKEN_EXPIRED", "BAD_REPLY_FROM_GATEWAY"}
@@ -371,6 +458,33 @@ def service_unavailable(world: World, _study_id: str) -> Provoked:
     return lambda: world.new_study(), {}  # noqa: PLW0108 - as the other scenes
 
 
+@scene(grpc.StatusCode.OUT_OF_RANGE)
+def resume_token_expired(world: World, study_id: str) -> Provoked:
+    stub = event_service_pb2_grpc.EventServiceStub(world.channel)
+    token = next(stub.WatchEvents(event_service_pb2.WatchEventsRequest(until_now=True))).resume_token
+    world.submit(study_id, payload(study_id))
+    list(stub.WatchEvents(event_service_pb2.WatchEventsRequest(until_now=True)))
+    with world.database.write() as connection:  # as if it had grown old
+        connection.execute(delete(tables.outbox))
+        connection.execute(update(tables.relay).values(pruned_position=tables.relay.c.last_position))
+    return lambda: list(stub.WatchEvents(event_service_pb2.WatchEventsRequest(resume_token=token))), {}
+
+
+@scene(STATE_FIRST)
+def event_broker_missing(world: World, _study_id: str) -> Provoked:
+    stub = event_service_pb2_grpc.EventServiceStub(world.channel)
+    return lambda: stub.ReplayEvents(event_service_pb2.ReplayEventsRequest(from_event_id="x")), {}
+
+
+@scene(grpc.StatusCode.RESOURCE_EXHAUSTED)
+def too_many_streams(world: World, _study_id: str) -> Provoked:
+    stub = event_service_pb2_grpc.EventServiceStub(world.channel)
+    streams = [stub.WatchEvents(event_service_pb2.WatchEventsRequest()) for _ in range(MAX_WATCHERS)]
+    for stream in streams:
+        next(stream)
+    return lambda: [*stub.WatchEvents(event_service_pb2.WatchEventsRequest()), *streams], {}
+
+
 @scene(grpc.StatusCode.INTERNAL)
 def unknown_error(world: World, study_id: str) -> Provoked:
     analysis_id = world.submit(study_id, payload(study_id))
@@ -388,7 +502,8 @@ def test_each_reason_comes_with_its_code_and_metadata(
     if reason == "SERVICE_UNAVAILABLE":  # other scenes wait for the writes of the server's own threads
         monkeypatch.setattr(runtime_database, "SQLITE_BUSY_TIMEOUT_SECONDS", 0)
     code, provoke = SCENES[reason]
-    with guarded(folder) if reason in GUARDED else running(folder) as world:
+    run = guarded if reason in GUARDED else identified if reason in IDENTIFIED else running
+    with run(folder) as world:
         study_id = world.calling_with(SERVICE_TOKEN).new_study()
         call, metadata = provoke(world, study_id)
         _check(refusal(call), reason, code, metadata)

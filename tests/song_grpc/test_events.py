@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from song_grpc.database import outbox, relay, tables
-from song_grpc.database.engine import MIGRATIONS, Database
+from song_grpc.database.engine import MIGRATIONS, Connection, Database, note_event
 from song_grpc.domain import events
 from song_grpc.domain.analysis import AnalysisState
 from song_grpc.domain.events import Event, EventFormat, EventMessage
@@ -43,7 +43,7 @@ def database(own_database_url: str, folder: Path) -> Iterator[Database]:
     made.close()
 
 
-def add_analysis(connection: outbox.Connection, analysis_id: str) -> None:
+def add_analysis(connection: Connection, analysis_id: str) -> None:
     values = dict.fromkeys(("type_version", "create_time", "update_time", "wire_bytes", "revision"), 0)
     connection.execute(
         insert(tables.analyses).values(
@@ -52,7 +52,7 @@ def add_analysis(connection: outbox.Connection, analysis_id: str) -> None:
     )
 
 
-def add_event(connection: outbox.Connection, analysis_id: str, event_id: str) -> None:
+def add_event(connection: Connection, analysis_id: str, event_id: str) -> None:
     connection.execute(
         insert(tables.outbox).values(
             event_id=event_id, analysis_id=analysis_id, study_id="S", action="CREATE", state="UNPUBLISHED", time=0,
@@ -276,7 +276,7 @@ def await_placed(world: World) -> None:
 
 def note_and_fail(database: Database) -> None:
     with database.write() as connection:
-        outbox.note_event(connection)
+        note_event(connection)
         _ = 1 / 0
 
 
@@ -291,7 +291,7 @@ def test_a_transaction_that_is_rolled_back_wakes_nobody(database: Database) -> N
         connection.execute(update(tables.analyses).values(revision=2))
     assert woken == []
     with database.write() as connection:
-        outbox.note_event(connection)
+        note_event(connection)
     assert woken == ["woken"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,7 +12,8 @@ from sqlalchemy import select, update
 
 from song_grpc.database import tables
 from song_grpc.domain.limits import MAX_MESSAGE_BYTES
-from tests.song_grpc.world import World, file, payload, refusal
+from tests.servers.identity import token, write_public_key
+from tests.song_grpc.world import SERVICE_TOKEN, World, file, payload, refusal, running
 
 UNPUBLISHED, PUBLISHED, SUPPRESSED = 1, 2, 3
 NO_UPDATE, METADATA_UPDATE, CONTENT_UPDATE = 1, 2, 3
@@ -285,3 +287,21 @@ def test_an_update_that_fails_at_its_end_leaves_nothing_behind(world: World, stu
     assert refusal(lambda: change(world, analysis.files[0], md5="0" * 32)).reason == "UNKNOWN_ERROR"
     assert get(world, study_id, analysis.files[0].object_id) == analysis.files[0]
     assert len(world.events(analysis.analysis_id)) == 1
+
+
+def test_a_file_is_shown_to_readers_or_once_its_analysis_is_published(tmp_path: Path) -> None:
+    with running(tmp_path, auth="on", jwt_public_key_file=write_public_key(tmp_path)) as guarded:
+        system = guarded.calling_with(SERVICE_TOKEN)
+        study_id = system.new_study()
+        analysis = submit(system, study_id)
+        known = analysis.files[0]
+        reader = guarded.calling_with(token(f"PROGRAMDATA-{study_id}.READ"))
+        stranger = guarded.calling_with(token("PROGRAMDATA-other.WRITE"))
+        assert get(reader, study_id, known.object_id) == known
+        for caller in (stranger, guarded):
+            assert refusal(lambda c=caller: get(c, study_id, known.object_id)).reason == "FILE_NOT_FOUND"  # type: ignore[misc] # mypy can't infer such a lambda
+        system.score.hold(analysis)
+        system.publish(study_id, analysis.analysis_id)
+        assert get(stranger, study_id, known.object_id) == get(guarded, study_id, known.object_id) == known
+        for call in (lambda: change(reader, known, data_type="x"), lambda: delete(reader, analysis, [known.object_id])):
+            assert refusal(call).reason == "SCOPE_MISSING"

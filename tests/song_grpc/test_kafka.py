@@ -1,17 +1,25 @@
 """Events in Kafka: what they look like, their order, and that none is lost, whoever is killed."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from random import randbytes as random_bytes
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import grpc
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
+from pydantic import ValidationError
 from song.v1 import (
     analysis_service_pb2,
     analysis_service_pb2_grpc,
@@ -23,12 +31,16 @@ from song.v1 import (
 )
 from sqlalchemy import select
 
+from runtime_grpc.command_line import StartRefusedError
 from runtime_grpc.database import Database
+from song_grpc import gateways
 from song_grpc.database import tables
+from song_grpc.gateways.kafka import KafkaLogin, KafkaOptions
+from song_grpc.use_cases import relay
 from tests.servers.kafka import Kafka, MockKafka, Received, consume, kafka_classes, without_duplicates
 from tests.servers.postgresql import new_database
 from tests.servers.processes import ServiceProcess
-from tests.song_grpc.world import FakeScore, World, file, payload, running, sample, serve_score
+from tests.song_grpc.world import FakeScore, World, file, payload, running, sample, serve_score, song_settings
 
 KEYS = ["analysisId", "studyId", "state", "action", "songServerId", "analysis"]
 ANALYSIS_KEYS = {
@@ -269,7 +281,7 @@ class Changes:
                 self.acknowledged.append(analysis_id)
                 get = analysis_service_pb2.GetAnalysisRequest(study_id="S", analysis_id=analysis_id)
                 self._score.hold(self._stub.GetAnalysis(get, timeout=30).analysis)
-                named = {"study_id": "S", "analysis_id": analysis_id}
+                named: Any = {"study_id": "S", "analysis_id": analysis_id}
                 self._stub.PublishAnalysis(analysis_service_pb2.PublishAnalysisRequest(**named), timeout=30)
                 self._stub.UnpublishAnalysis(analysis_service_pb2.UnpublishAnalysisRequest(**named), timeout=30)
                 self._stub.SuppressAnalysis(analysis_service_pb2.SuppressAnalysisRequest(**named), timeout=30)
@@ -360,3 +372,79 @@ def relay_holders(url: str) -> set[str]:
         time.sleep(0.02)
     database.close()
     return holders - {""}
+
+
+def test_an_event_too_large_for_the_topic_waits_until_the_topic_takes_it(
+    apache_kafka: str, topic: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Mock()
+    monkeypatch.setattr(relay, "_log", log)
+    admin = AdminClient({"bootstrap.servers": apache_kafka})
+    admin.create_topics([NewTopic(topic, 1, config={"max.message.bytes": "100000"})])[topic].result(30)
+    with running(folder, kafka_servers=apache_kafka, kafka_topic=topic) as world:
+        study_id = world.new_study()
+        noise = random_bytes(400_000).hex()  # compresses to half of it, no less
+        large = world.submit(study_id, payload(study_id, noise=noise))
+        small = world.submit(study_id, payload(study_id, samples=[sample(2)]))
+        stub = event_service_pb2_grpc.EventServiceStub(world.channel)
+        watched = stub.WatchEvents(event_service_pb2.WatchEventsRequest(from_beginning=True, until_now=True))
+        assert len([response for response in watched if response.HasField("event")]) == 2
+        deadline = time.monotonic() + 60
+        while not log.warning.called:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        said = log.warning.call_args.kwargs["error"]
+        assert "max.message.bytes" in said
+        assert noise[:100] not in said
+        setting = ConfigEntry("max.message.bytes", "10000000", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[setting])
+        admin.incremental_alter_configs([resource])[resource].result(30)
+        received = consume(apache_kafka, topic, lambda found: len(found) >= 2)
+    assert [message.key for message in without_duplicates(received)] == [large, small]
+    assert log.warning.call_count == 1
+    assert log.info.call_count == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ({"kafka_user": "u"}, "kafka_password"),
+        ({"kafka_user": "u", "kafka_password": "p"}, "sasl_ssl"),
+        ({"kafka_security": "sasl_ssl"}, "kafka_user"),
+        ({"kafka_topic": "a b"}, "kafka_topic"),
+        ({"kafka_ca_file": "nowhere.pem"}, "kafka_ca_file"),
+        ({"server_id": ""}, "server_id"),
+        ({"event_retention_days": -1}, "event_retention_days"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(folder: Path, told: dict[str, Any], named: str) -> None:
+    if named in {"sasl_ssl", "kafka_password", "kafka_user"}:
+        told = {"kafka_servers": "127.0.0.1:1", **told}
+    if named == "kafka_password":
+        told = {"kafka_security": "sasl_ssl", **told}
+    with pytest.raises(ValidationError) as raised:
+        song_settings(folder, **told)
+    assert named in str(raised.value)
+
+
+def test_the_password_is_shown_nowhere(folder: Path) -> None:
+    login = {"kafka_security": "sasl_ssl", "kafka_user": "u", "kafka_password": "not-to-be-shown"}
+    settings = song_settings(folder, kafka_servers="127.0.0.1:1", **login)
+    assert "not-to-be-shown" not in f"{settings!r} {settings.masked()}"
+    options = KafkaOptions("127.0.0.1:1", "t", "sasl_ssl", "", KafkaLogin("PLAIN", "u", "not-to-be-shown"))
+    assert "not-to-be-shown" not in repr(options)
+
+
+def test_a_song_without_the_library_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "song_grpc.gateways.kafka", None)
+    monkeypatch.delattr(gateways, "kafka")
+    with pytest.raises(StartRefusedError, match="extra 'kafka'"), running(folder, kafka_servers="127.0.0.1:1"):
+        pass
+
+
+def test_a_certificate_that_can_not_be_read_keeps_song_from_starting(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "ca.pem"
+    broken.write_text("no certificate")
+    told: Any = {"kafka_servers": "127.0.0.1:1", "kafka_security": "ssl", "kafka_ca_file": broken}
+    with pytest.raises(StartRefusedError, match="Kafka can't be used"), running(folder, **told):
+        pass

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, event, select, text, true
 
-from song_grpc.database import analyses, files, filtering, tables
+from song_grpc.database import analyses, corrections, entity_lists, files, filtering, tables
+from song_grpc.database.entity_lists import Listed
 from song_grpc.domain import filter_tree, filters
 from song_grpc.domain.analysis import AnalysisState
+from song_grpc.domain.corrections import DONOR, SAMPLE, SPECIMEN
 from song_grpc.domain.ordering import Ordering, OrderTime
 from song_grpc.domain.registered_object import ObjectConditions
 from tests.song_grpc.world import World
@@ -36,6 +38,8 @@ def plans(world: World, *off: str) -> Iterator[tuple[Connection, list[str]]]:
         yield connection, found
         event.remove(connection, "before_cursor_execute", note)
         for statement, parameters in asked:
+            if not statement.startswith("SELECT"):
+                continue
             rows = connection.exec_driver_sql(f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{statement}", parameters)
             found.append("\n".join(str(row[-1]) for row in rows))
 
@@ -92,3 +96,30 @@ def test_objects_are_a_walk_along_an_index(world: World, wanted: ObjectCondition
     (plan,) = found
     assert index in plan
     assert not [word for word in NO_SORT if word in plan], plan
+
+
+def test_plans_are_made_for_the_values_asked_for(world: World) -> None:
+    if world.database.is_sqlite:
+        pytest.skip("SQLite's plans know no values")
+    with world.database.read() as connection:
+        analyses.list_after(connection, "S", {PUBLISHED: true()}, Ordering(), None, 101)
+        assert connection.scalar(text("SHOW plan_cache_mode")) == "force_custom_plan"
+    with world.database.read() as connection:
+        assert connection.scalar(text("SHOW plan_cache_mode")) == "auto"
+
+
+def test_what_belongs_to_an_entity_is_found_by_its_id(world: World) -> None:
+    if not world.database.is_sqlite:
+        pytest.skip("PostgreSQL chooses by what its tables hold, and these are small")
+    with plans(world) as (connection, found):
+        entity_lists.list_after(connection, SPECIMEN, Listed("S", "donor"), "x", 101)
+        entity_lists.list_after(connection, SAMPLE, Listed("S", "specimen"), "x", 101)
+        entity_lists.list_after(connection, DONOR, Listed("S"), "x", 101)
+        corrections.find_referring(connection, DONOR, "donor", "x", 1000)
+    specimens, samples, donors, referring = found
+    assert "ix_specimens_donor_id" in specimens
+    assert "ix_samples_specimen_id" in samples
+    assert "(study_id=? AND submitter_donor_id>?)" in donors
+    assert not [word for word in NO_SORT if word in donors]
+    for index in ("ix_specimens_donor_id", "ix_samples_specimen_id", "ix_analysis_samples_sample_id"):
+        assert index in referring

@@ -16,6 +16,7 @@ from song_grpc.domain.limits import UPDATE_ATTEMPTS
 from song_grpc.domain.payload import WantedType
 from song_grpc.use_cases import wanted_types
 from song_grpc.use_cases.environment import Environment
+from tests.servers.http_service import Answer, http_service
 from tests.song_grpc.world import World, file, payload, refusal, running, sample
 
 ACTION = analysis_service_pb2.HistoryAction
@@ -123,6 +124,24 @@ def test_violations_are_those_of_the_whole_payload(world: World, study_id: str) 
     assert {field for field, _ in refused.violations} == {"", "/x", "/files/0/fileType", "/files/1/fileType"}
     assert refused.metadata == {"violation_count": "4"}
     assert len(world.history(study_id, analysis_id).entries) == 1
+
+
+def test_what_an_external_source_does_not_permit_is_refused(world: World, study_id: str) -> None:
+    with http_service() as source:
+        one = analysis_type_pb2.ExternalValidation(url=f"{source.url}/{{study}}/{{value}}", json_path="x")
+        external = analysis_type_pb2.ExternalValidations(items=[one])
+        options = analysis_type_pb2.AnalysisTypeOptions(external_validations=external)
+        name = world.new_type({"type": "object", "properties": {"x": {"type": "string"}}}, options=options)
+        analysis_id = world.submit(study_id, payload(study_id))
+        source.answer = lambda asked: Answer(200 if asked.path.endswith("/good") else 404)
+
+        refused = refusal(lambda: world.update(study_id, analysis_id, {"analysisType": {"name": name}, "x": "bad"}))
+        assert (refused.reason, [field for field, _ in refused.violations]) == ("SCHEMA_VIOLATION", ["/x"])
+        assert world.update(study_id, analysis_id, {"analysisType": {"name": name}, "x": "good"}).changed
+        assert refusal(lambda: world.patch(study_id, analysis_id, {"x": "bad"})).reason == "SCHEMA_VIOLATION"
+        # A document that breaks the schema anyway is no question for others.
+        refusal(lambda: world.patch(study_id, analysis_id, {"x": 1}))
+        assert source.paths() == {f"/{study_id}/bad": 2, f"/{study_id}/good": 1}
 
 
 def test_what_is_no_dynamic_data_is_refused_by_name(world: World, study_id: str) -> None:
@@ -268,7 +287,8 @@ def test_an_update_that_others_overtake_starts_again_and_at_last_gives_up(
     world: World, study_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     analysis_id = world.submit(study_id, payload(study_id))
-    right, overtaken = wanted_types.resolve, []
+    right = wanted_types.resolve
+    overtaken: list[WantedType] = []
 
     def overtake(times: int) -> None:
         def resolve(environment: Environment, wanted: WantedType) -> AnalysisType:

@@ -141,11 +141,11 @@ def diff(
     session: Session = context.obj
     study_id = "" if all_studies else session.configuration.study_id
     with session.open_song() as client:
-        answers = list(
-            client.compare_analysis_type_versions(
-                name, from_version, to_version, study_id=study_id, max_analyses=max_analyses
-            )
+        stream = client.compare_analysis_type_versions(
+            name, from_version, to_version, study_id=study_id, max_analyses=max_analyses
         )
+        # An empty message is only a sign of life.
+        answers = [answer for answer in stream if answer.WhichOneof("message") is not None]
     session.output.show(_comparison(answers), lambda: _view_comparison(answers))
     raise typer.Exit(1 if answers[-1].summary.incompatible_total else 0)
 

@@ -10,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from song_score_client.commands.session import Session
-    from song_score_client.exact_json import Json
 
 
 def create_study(
@@ -101,16 +100,11 @@ def update_study(
 
 def study_tree(context: typer.Context) -> None:
     """Print every donor of the study with its specimens and samples, one JSON object a line."""
-    from song_score_client.overture_json import render_donor, render_sample, render_specimen
+    from song_score_client.song.study_tree import whole_donors
+    from song_score_client.study_tree_json import render_tree
 
     session: Session = context.obj
     study_id = session.configuration.study_id
     with session.open_song() as client:
-        for answer in client.get_study_tree(study_id):
-            specimens: list[Json] = []
-            for tree in answer.specimens:
-                samples = [render_sample(sample, study_id) for sample in tree.samples]
-                for sample in samples:
-                    del sample["specimen"], sample["donor"]
-                specimens.append({**render_specimen(tree.specimen), "samples": [*samples]})
-            session.output.show_line({**render_donor(answer.donor, study_id), "specimens": specimens})
+        for donor in whole_donors(client.get_study_tree(study_id)):
+            session.output.show_line(render_tree(donor, study_id))

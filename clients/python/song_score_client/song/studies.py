@@ -46,8 +46,8 @@ class StudyCalls(Calls):
     def get_study_tree(self, study_id: str, *, after_submitter_donor_id: str = "") -> Iterator[GetStudyTreeResponse]:
         """Yield every donor with its specimens and their samples, by submitter id.
 
-        A donor with very many comes in several messages in a row. Where the stream breaks, ServiceError is raised:
-        go on after the last donor that was followed by another one.
+        A donor with very many comes in several messages in a row, which `song.study_tree.whole_donors` puts together.
+        Where the stream breaks, ServiceError is raised: go on after the last donor whose `goes_on` was false.
         """
         request = GetStudyTreeRequest(study_id=study_id, after_submitter_donor_id=after_submitter_donor_id)
         yield from self.connection.stream(self._studies.GetStudyTree, request)

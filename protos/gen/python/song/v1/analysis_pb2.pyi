@@ -159,9 +159,9 @@ class StateChange(_message.Message):
     updated_state: Global___AnalysisState.ValueType
     """State after."""
     actor: _builtins.str
-    """Name of the principal who asked for it."""
+    """Name of the principal who asked for it. Empty for a caller without READ on the study."""
     reason: _builtins.str
-    """The reason that was given; empty where none was."""
+    """The reason that was given; empty where none was, and for a caller without READ on the study."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When (UTC)."""

@@ -746,7 +746,7 @@ class PublishAnalysisResponse(_message.Message):
     state: _analysis_pb2.AnalysisState.ValueType
     """PUBLISHED. With `validate_only`: as it is."""
     changed: _builtins.bool
-    """False when it was PUBLISHED already."""
+    """False when it was PUBLISHED already, and with `validate_only`."""
     def __init__(
         self,
         *,
@@ -958,7 +958,7 @@ class HistoryEntry(_message.Message):
     action: Global___HistoryAction.ValueType
     """What."""
     actor: _builtins.str
-    """Name of the principal who did it."""
+    """Name of the principal who did it. Empty for what older versions of this service did not write down."""
     reason: _builtins.str
     """The reason that was given; empty where none was."""
     state: _analysis_pb2.AnalysisState.ValueType

@@ -111,13 +111,15 @@ class AnalysisServiceStub:
     """
     UpdateAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.UpdateAnalysisRequest, _analysis_service_pb2.UpdateAnalysisResponse]
     """Replaces all dynamic data of an analysis, and may move it to another version or type of the same entity
-    model. Samples, files and the state stay. Data and type as they are change nothing and make no event.
+    model. Samples, files and the state stay. Data and type as they are change nothing and make no event: the
+    order of members is no difference, every digit of a number is one.
 
     The document is a JSON object with `analysisType` (`name` required; without `version`: the latest) and
     the dynamic data. The whole analysis, with its samples and files, is held against the base and the type
-    as a submission is; pointers of violations are those of the whole payload. It must not have
-    `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files` or (unless the entity model is NONE)
-    `samples`.
+    as a submission is, and the type's external validations permit it; pointers of violations are those of the
+    whole payload. It must not have `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files`, (unless
+    the entity model is NONE) `samples`, nor what the server tells: `createdAt`, `updatedAt`, `firstPublishedAt`,
+    `publishedAt`, `analysisStateHistory`.
 
     Errors:
       NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
@@ -183,7 +185,9 @@ class AnalysisServiceStub:
     """
     ListAnalysisHistory: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.ListAnalysisHistoryRequest, _analysis_service_pb2.ListAnalysisHistoryResponse]
     """Lists what happened to an analysis, oldest first: submission, updates, changes of files and of shared
-    donors, specimens and samples, and of its state; who did it, when, and why where a reason was given.
+    donors, specimens and samples, and of its state; who did it, when, and why where a reason was given. A caller
+    without READ on the study, who sees the analysis because it is PUBLISHED, learns what happened and when:
+    `actor`, `reason` and `subjects` are empty then.
 
     Errors:
       NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.
@@ -191,10 +195,11 @@ class AnalysisServiceStub:
     """
     ExportAnalyses: _grpc.UnaryStreamMultiCallable[_analysis_service_pb2.ExportAnalysesRequest, _analysis_service_pb2.ExportAnalysesResponse]
     """Streams payloads that can be submitted again, one analysis a message: those of a study in all states the
-    caller may see, oldest first, or those of a list of ids, in the order asked. The stream is one consistent
-    view per analysis, not over all of them. An id that is unknown, or not for this caller, comes back as an
-    item with an error, and the stream goes on. A stream over a study that broke goes on after the last
-    analysis received: give its id.
+    caller may see whole, oldest first, or those of a list of ids, in the order asked. The stream is one
+    consistent view per analysis, not over all of them. An id that is unknown, or not for this caller, comes back
+    as an item with the error ANALYSIS_ID_NOT_FOUND, and the stream goes on. Without READ on a CONTROLLED study
+    none of its analyses is exported. A stream over a study that broke goes on after the last analysis received:
+    give its id.
 
     A payload has no generated ids, state or times. Submitting it makes new object ids: its files have to
     be uploaded again.
@@ -202,7 +207,7 @@ class AnalysisServiceStub:
     Errors:
       NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
       INVALID_ARGUMENT MALFORMED_PARAMETER    neither or both of study and ids, more than 10 000 ids, or an
-                                              `after_analysis_id` that the study does not have.
+                                              `after_analysis_id` that the study does not have, or with ids.
       RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
     """
 
@@ -345,13 +350,15 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _analysis_service_pb2.UpdateAnalysisResponse:
         """Replaces all dynamic data of an analysis, and may move it to another version or type of the same entity
-        model. Samples, files and the state stay. Data and type as they are change nothing and make no event.
+        model. Samples, files and the state stay. Data and type as they are change nothing and make no event: the
+        order of members is no difference, every digit of a number is one.
 
         The document is a JSON object with `analysisType` (`name` required; without `version`: the latest) and
         the dynamic data. The whole analysis, with its samples and files, is held against the base and the type
-        as a submission is; pointers of violations are those of the whole payload. It must not have
-        `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files` or (unless the entity model is NONE)
-        `samples`.
+        as a submission is, and the type's external validations permit it; pointers of violations are those of the
+        whole payload. It must not have `analysisId`, `studyId`, `analysisState`, `analysisTypeId`, `files`, (unless
+        the entity model is NONE) `samples`, nor what the server tells: `createdAt`, `updatedAt`, `firstPublishedAt`,
+        `publishedAt`, `analysisStateHistory`.
 
         Errors:
           NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study.
@@ -447,7 +454,9 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _analysis_service_pb2.ListAnalysisHistoryResponse:
         """Lists what happened to an analysis, oldest first: submission, updates, changes of files and of shared
-        donors, specimens and samples, and of its state; who did it, when, and why where a reason was given.
+        donors, specimens and samples, and of its state; who did it, when, and why where a reason was given. A caller
+        without READ on the study, who sees the analysis because it is PUBLISHED, learns what happened and when:
+        `actor`, `reason` and `subjects` are empty then.
 
         Errors:
           NOT_FOUND ANALYSIS_ID_NOT_FOUND         no such analysis in this study, or not for this caller.
@@ -461,10 +470,11 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _abc.Iterator[_analysis_service_pb2.ExportAnalysesResponse]:
         """Streams payloads that can be submitted again, one analysis a message: those of a study in all states the
-        caller may see, oldest first, or those of a list of ids, in the order asked. The stream is one consistent
-        view per analysis, not over all of them. An id that is unknown, or not for this caller, comes back as an
-        item with an error, and the stream goes on. A stream over a study that broke goes on after the last
-        analysis received: give its id.
+        caller may see whole, oldest first, or those of a list of ids, in the order asked. The stream is one
+        consistent view per analysis, not over all of them. An id that is unknown, or not for this caller, comes back
+        as an item with the error ANALYSIS_ID_NOT_FOUND, and the stream goes on. Without READ on a CONTROLLED study
+        none of its analyses is exported. A stream over a study that broke goes on after the last analysis received:
+        give its id.
 
         A payload has no generated ids, state or times. Submitting it makes new object ids: its files have to
         be uploaded again.
@@ -472,7 +482,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           NOT_FOUND STUDY_ID_DOES_NOT_EXIST       no such study.
           INVALID_ARGUMENT MALFORMED_PARAMETER    neither or both of study and ids, more than 10 000 ids, or an
-                                                  `after_analysis_id` that the study does not have.
+                                                  `after_analysis_id` that the study does not have, or with ids.
           RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
         """
 

@@ -180,20 +180,22 @@ Global___ExternalValidations: _TypeAlias = ExternalValidations  # noqa: Y015
 
 @_typing.final
 class ExternalValidation(_message.Message):
-    """A web service to ask about a value of each payload, after the schema holds."""
+    """A web service to ask about values of each payload, after the schema holds: each value once, at most 1000 of a payload."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     URL_FIELD_NUMBER: _builtins.int
     JSON_PATH_FIELD_NUMBER: _builtins.int
     url: _builtins.str
-    """Where to send a GET, `http` or `https`: `{study}` and `{value}` stand for the study id and the value,
-    percent-encoded. At most 2048 characters. Any 2xx answer permits the value; redirects are not followed.
+    """Where to send a GET, `http` or `https`: `{value}`, which it must have, and `{study}` stand for the value and the
+    study id, percent-encoded; neither can be in the host. At most 2048 characters. Any 2xx answer permits the value; redirects are not followed.
     """
     json_path: _builtins.str
     """Which values to ask about: a JSONPath (RFC 9535) below the root, without its `$.`, for example
     `samples[0].submitterSampleId` or `samples[*].donor.submitterDonorId`. Where a payload has no such place,
-    nothing is asked. Strings, numbers and booleans can be asked about. At most 512 characters.
+    or null there, nothing is asked. Strings of 1 to 1024 characters, numbers and booleans can be asked about;
+    anything else is not permitted. A filter looks at single places of its element, as in `[?@.type == "x"]`: no
+    wildcard, no slice, no `..`, no `$`, and no `match` or `search`. At most 512 characters.
     """
     def __init__(
         self,

@@ -41,7 +41,7 @@ class RegisterAnalysisTypeRequest(_message.Message):
     request_id: _builtins.str
     """As in CreateStudyRequest."""
     validate_only: _builtins.bool
-    """Checks everything and registers nothing. Default false."""
+    """Checks everything and registers nothing, and remembers no `request_id`. Default false."""
     @_builtins.property
     def options(self) -> _analysis_type_pb2.AnalysisTypeOptions:
         """What to ask beyond the schema. Absent means: as in the version before."""
@@ -366,7 +366,7 @@ class TypeComparison(_message.Message):
     """How many places differ in all."""
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchemaDifference]:
-        """The places of the schema that differ, in the order of their pointers; at most 10 000."""
+        """The places of the schema that differ, in the order of their pointers; at most 10 000, and at most 3 MiB."""
 
     @_builtins.property
     def from_options(self) -> _analysis_type_pb2.AnalysisTypeOptions:
@@ -404,7 +404,7 @@ class SchemaDifference(_message.Message):
     FROM_JSON_FIELD_NUMBER: _builtins.int
     TO_JSON_FIELD_NUMBER: _builtins.int
     pointer: _builtins.str
-    """JSON Pointer to the place in the schemas as registered."""
+    """JSON Pointer to the place in the schemas as registered, cut after 2000 characters."""
     from_json: _builtins.str
     """What the first version has there, as JSON text, cut after 1000 characters; absent where it has nothing."""
     to_json: _builtins.str

@@ -144,13 +144,14 @@ class AnalysisTypeServiceServicer(object):
 
         The stream is: one message with the `comparison`; one message per analysis that would fail, with its
         violations, in the order of their ids; and last the `summary`. A stream without a summary is not
-        complete. Nothing is written. Only analyses the caller may read are checked; SUPPRESSED ones are not.
+        complete. While nothing is found for long, messages come without any of them. Nothing is written. Only analyses the caller may read are checked; SUPPRESSED ones are not.
         External validations are not asked.
 
         Errors:
         NOT_FOUND ANALYSIS_TYPE_NOT_FOUND       unknown name or version.
         NOT_FOUND STUDY_ID_DOES_NOT_EXIST       unknown `study_id`.
-        INVALID_ARGUMENT MALFORMED_PARAMETER    a version is negative, or `max_analyses` out of its bounds.
+        INVALID_ARGUMENT MALFORMED_PARAMETER    a version is negative, or there is none before `to_version`; or
+        `max_analyses` is out of its bounds.
         RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -113,7 +113,7 @@ Global___Event: _TypeAlias = Event  # noqa: Y015
 
 @_typing.final
 class WatchEventsRequest(_message.Message):
-    """Request of WatchEvents. Without a starting point: from now on."""
+    """Request of WatchEvents. Without a starting point: from now on; an event from just before may come too."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -132,10 +132,14 @@ class WatchEventsRequest(_message.Message):
     hide_analysis: _builtins.bool
     """Leaves `analysis_json` out. Default false."""
     until_now: _builtins.bool
-    """End the stream after the events that are there now, instead of waiting for more. Default false."""
+    """End the stream after the events of all changes that were acknowledged before the call, instead of waiting for
+    more. Default false.
+    """
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
-        """Begin with the first event at or after this time."""
+        """Begin with the first event at or after this time; events that happened at nearly the same time as others may
+        be a little out of the order of their times.
+        """
 
     @_builtins.property
     def study_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -233,7 +237,7 @@ class ReplayEventsResponse(_message.Message):
 
     EVENT_TOTAL_FIELD_NUMBER: _builtins.int
     event_total: _builtins.int
-    """How many events will be sent again."""
+    """How many events there are from the starting point on: all of them are sent, those that never were included."""
     def __init__(
         self,
         *,

@@ -64,18 +64,22 @@ class EventServiceServicer(object):
     def WatchEvents(self, request, context):
         """Streams events as they happen, from a point in the past or from now on, until the caller leaves.
 
-        Every change of an analysis has one event, kept in the transaction of the change. Events have one order,
+        1. Every change of an analysis has one event, kept in the transaction of the change. Events have one order,
         the same for every watcher, in which the events of one analysis come as they happened; none is skipped.
-        Delivery is at least once over broken streams: every response carries a `resume_token`; watch again with
-        the last one received, and the stream goes on after it. A response without event only brings a newer
-        token, so that a watcher whose filter selects little does not fall behind what is kept. Events are kept for
-        30 days unless the operator says otherwise.
+        2. The first response comes at once, without event: it has the token of the starting point. Whatever is
+        changed after it was received will be seen.
+        3. Delivery is at least once over broken streams: every response carries a `resume_token`; watch again with
+        the last one received, with the same filter or another, and the stream goes on after it.
+        4. A response without event only brings a newer token, so that a watcher whose filter selects little does not
+        fall behind what is kept. At least every 30 s there is a response.
+        5. Only events are seen whose analysis the caller may see in the state the event tells of. Rights are looked
+        at again at least once a minute. Events are kept for 30 days unless the operator says otherwise.
 
         Errors:
         INVALID_ARGUMENT MALFORMED_PARAMETER    bad resume token, time, study id, type or action; more than one
         starting point.
         OUT_OF_RANGE RESUME_TOKEN_EXPIRED       events after the token are no longer kept: begin anew.
-        RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry later.
+        RESOURCE_EXHAUSTED TOO_MANY_STREAMS     this server has 32 watchers: retry later, or at another one.
         UNAVAILABLE SERVICE_UNAVAILABLE         this server is shutting down: resume at another one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

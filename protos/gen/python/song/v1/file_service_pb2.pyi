@@ -183,7 +183,7 @@ class RegisteredObject(_message.Message):
     """
     @_builtins.property
     def file(self) -> _file_pb2.File:
-        """The file as registered, without its `info_json`: a batch of them could pass every message limit."""
+        """The file as registered, without `info_json` (a batch of them could pass every message limit) and `etag`."""
 
     def __init__(
         self,
