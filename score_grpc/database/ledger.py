@@ -176,7 +176,8 @@ class Ledger:
 
         False if another stream was faster. Raises UploadNotOpenError, UploadAbortedError.
         """
-        with self._database.write() as connection:
+        # An upload's first staging, undone by a power loss, is an orphan and is begun anew, as its parts are.
+        with self._database.write(durable=bool(lost_token)) as connection:
             upload = upload_from(_upload_row(connection, upload_id, lock=True))
             require_open(upload)
             if upload.staging_token != lost_token:
