@@ -53,7 +53,9 @@ class Server:
     def die_at(self, place: str) -> None:
         """Start it, and have it killed at the place: it collects as soon as it starts."""
         command = [sys.executable, DYING_SCORE, place, "1", self._json]
-        died = subprocess.run(command, env=os.environ | self._environment, capture_output=True, timeout=60, check=False)
+        died = subprocess.run(
+            command, env=os.environ | self._environment, capture_output=True, timeout=120, check=False
+        )
         assert died.returncode == -9, died.stderr.decode()
 
     def execute(self, statement: str, **values: object) -> list[tuple[object, ...]]:
@@ -127,7 +129,7 @@ def test_a_server_killed_while_it_collects_leaves_the_rest_to_the_next(
     score.die_at(place)
     score.execute("UPDATE uploads SET lease_until = 0")  # half a minute later
     address = score.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120  # two periods of the collector
     while not score.execute("SELECT 1 FROM uploads WHERE upload_id = :id AND is_freed", id=upload.upload_id):
         assert time.monotonic() < deadline, "nobody took it up"
         time.sleep(0.05)
