@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types protos protos-check bench bench-song clean
+.PHONY: help demo test chaos check format lint types protos protos-check bench bench-song clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -21,6 +21,9 @@ demo: $(VENV)/installed  ## Run the main job on embedded defaults, from study to
 
 test: $(VENV)/installed  ## Run all tests
 	$(BIN)/python -m pytest
+
+chaos: $(VENV)/installed  ## Transfer files while everything fails, for CHAOS_SECONDS (600)
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/python -m pytest -s tests/chaos -k as_long_as_there_is_time
 
 check: format lint types protos-check test  ## Everything that must hold before a commit
 

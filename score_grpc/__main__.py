@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import uuid4
 
 from score.v1.download_service_pb2_grpc import add_DownloadServiceServicer_to_server
@@ -16,6 +17,7 @@ from runtime_grpc.command_line import StartRefusedError, run_service
 from runtime_grpc.database import Database
 from runtime_grpc.server import Codec, RunningServer, ServerOptions, Service
 from score_grpc.database.ledger import Ledger
+from score_grpc.database.leftovers import Leftovers
 from score_grpc.domain import limits
 from score_grpc.domain.errors import StoreUnavailableError
 from score_grpc.gateways.objects.local import LocalObjectStore
@@ -29,6 +31,7 @@ from score_grpc.transport.errors import ERRORS
 from score_grpc.transport.object import ObjectServicer
 from score_grpc.transport.upload import UploadServicer
 from score_grpc.use_cases.claims import Claims
+from score_grpc.use_cases.collect import Collector
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.hashing import Hashing
@@ -107,9 +110,11 @@ class Score:
             registry=CachedRegistry(self._song),
             claims=Claims(),
             hashing=Hashing(ledger, store, draining),
+            upload_expiry=timedelta(hours=settings.upload_expiry_hours),
             draining=draining,
         )
         self._completions = Completions(environment)
+        self.collector = Collector(environment, Leftovers(database, str(uuid4())))
         callers = Callers(Authenticator(token))
         services = [
             Service(
@@ -136,11 +141,13 @@ class Score:
         self._server = RunningServer(options, services, ERRORS, draining, self._check_ready)
         self.address = self._server.address
         self._completions.start()
+        self.collector.start()
 
     def stop(self) -> None:
         """Drain and stop. Completions under way are left for the next process."""
         self._server.stop()
         self._completions.close()
+        self.collector.close()
         self.environment.hashing.close()
         self._song.close()
         self.environment.store.close()

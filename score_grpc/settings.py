@@ -19,6 +19,9 @@ class ScoreSettings(ServiceSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 50052
     song_address: str = Field("127.0.0.1:50051", description="where Song's gRPC listens")
     max_streams: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="upload and download streams at once")
+    upload_expiry_hours: Annotated[int, Field(ge=1, le=720)] = Field(
+        168, description="how long an unfinished upload is kept after its last activity"
+    )
     store: Literal["local", "s3", "azure"] = Field("local", description="where the bytes are kept; local: in data_dir")
     s3_bucket: str = Field("", description="bucket of the s3 store; Score creates none")
     s3_endpoint: str = Field("", description="URL of an S3 other than Amazon's")

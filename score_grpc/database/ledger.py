@@ -13,14 +13,14 @@ from score_grpc.database.tables import OBJECTS, UPLOAD_PARTS, UPLOADS
 from score_grpc.domain import limits
 from score_grpc.domain.errors import PartTakenOverError, UploadNotFoundError
 from score_grpc.domain.stored_objects import StoredObject
-from score_grpc.domain.uploads import LIVE, Upload, UploadFailure, UploadPart, UploadState, require_open
+from score_grpc.domain.uploads import LIVE, AbortReason, Upload, UploadFailure, UploadPart, UploadState, require_open
 
 _UPLOAD_ID_CHARS = 36
 _LIVE_STATES = [state.value for state in LIVE]
 
 
-class _StoredError(Exception):
-    """The object is stored: undo the transaction."""
+class _TakenError(Exception):
+    """The object is stored, or the key is taken: undo the transaction."""
 
 
 class Ledger:
@@ -40,7 +40,7 @@ class Ledger:
             ).scalar_one()
 
     def add_upload(self, upload: Upload) -> bool:
-        """Add a new upload; False if its object has a live one already, or is stored by now."""
+        """Add a new upload; False if its object has a live one already, is stored by now, or the key is another's."""
         values = {
             "upload_id": upload.upload_id,
             "object_id": upload.object_id,
@@ -62,13 +62,16 @@ class Ledger:
             "lease_until": 0,
             "create_time": microseconds(upload.create_time),
             "update_time": microseconds(upload.update_time),
+            "abort_reason": "",
+            "is_freed": False,
         }
         try:
             with self._database.write() as connection:
                 connection.execute(insert(UPLOADS).values(values))
                 # After the row, which waits for a completion that is just being committed.
                 _require_not_stored(connection, upload.object_id)
-        except (IntegrityError, _StoredError):
+                _require_fresh_key(connection, upload.staging_key)
+        except (IntegrityError, _TakenError):
             return False
         return True
 
@@ -92,19 +95,38 @@ class Ledger:
             require_open(upload)
             epoch = UPLOADS.c.stream_epoch
             of_upload = UPLOADS.c.upload_id == upload_id
-            connection.execute(update(UPLOADS).where(of_upload).values(stream_epoch=epoch + 1))
+            changed = {"stream_epoch": epoch + 1, "update_time": microseconds()}
+            connection.execute(update(UPLOADS).where(of_upload).values(changed))
             return upload, connection.execute(select(epoch).where(of_upload)).scalar_one()
 
-    def abort(self, upload_id: str) -> Upload:
+    def revisit(self, upload_id: str) -> Upload | None:
+        """Note that a client came back to a live upload, and return it; None if it is no longer live."""
+        with self._database.write(durable=False) as connection:
+            row = _upload_row(connection, upload_id, lock=True)
+            if row.state == UploadState.OPEN.value:
+                changed = {"update_time": microseconds()}
+                connection.execute(update(UPLOADS).where(UPLOADS.c.upload_id == upload_id).values(changed))
+                row = _upload_row(connection, upload_id)
+            return _with_totals(connection, row) if row.state in _LIVE_STATES else None
+
+    def abort(self, upload_id: str, reason: AbortReason) -> Upload:
         """Make a live upload ABORTED. Aborting an aborted one changes nothing. Raises UploadNotOpenError."""
         with self._database.write() as connection:
             upload = _with_totals(connection, _upload_row(connection, upload_id, lock=True))
             if upload.state is UploadState.COMPLETED:
                 require_open(upload)
             if upload.state in LIVE:
-                _set_state(connection, upload_id, UploadState.ABORTED, lease_owner="", lease_until=0)
+                ended = {"abort_reason": reason.value, "lease_owner": "", "lease_until": 0}
+                _set_state(connection, upload_id, UploadState.ABORTED, **ended)
                 connection.execute(sql_delete(UPLOAD_PARTS).where(UPLOAD_PARTS.c.upload_id == upload_id))
             return _with_totals(connection, _upload_row(connection, upload_id))
+
+    def note_freed(self, upload_id: str) -> None:
+        """Note that the store holds nothing of an ABORTED upload any more."""
+        is_over = (UPLOADS.c.upload_id == upload_id) & (UPLOADS.c.state == UploadState.ABORTED.value)
+        freed = {"is_freed": True, "lease_owner": "", "lease_until": 0}
+        with self._database.write(durable=False) as connection:
+            connection.execute(update(UPLOADS).where(is_over).values(freed))
 
     # Parts
 
@@ -154,7 +176,8 @@ class Ledger:
 
         False if another stream was faster. Raises UploadNotOpenError, UploadAbortedError.
         """
-        with self._database.write() as connection:
+        # An upload's first staging, undone by a power loss, is an orphan and is begun anew, as its parts are.
+        with self._database.write(durable=bool(lost_token)) as connection:
             upload = upload_from(_upload_row(connection, upload_id, lock=True))
             require_open(upload)
             if upload.staging_token != lost_token:
@@ -282,7 +305,14 @@ class Ledger:
 def _require_not_stored(connection: Connection, object_id: str) -> None:
     found = connection.execute(select(OBJECTS.c.object_id).where(OBJECTS.c.object_id == object_id)).one_or_none()
     if found is not None:
-        raise _StoredError
+        raise _TakenError
+
+
+def _require_fresh_key(connection: Connection, staging_key: str) -> None:
+    """Two starts may have counted alike, and the other one's upload may be over by now: its leftovers have this key."""
+    total = connection.execute(select(func.count()).where(UPLOADS.c.staging_key == staging_key)).scalar_one()
+    if total > 1:
+        raise _TakenError
 
 
 def _lease_microseconds() -> int:

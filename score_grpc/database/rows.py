@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from score_grpc.domain.stored_objects import StoredObject, Verification
-from score_grpc.domain.uploads import Upload, UploadFailure, UploadPart, UploadState
+from score_grpc.domain.uploads import AbortReason, Upload, UploadFailure, UploadPart, UploadState
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,6 +44,7 @@ def upload_from(row: Row[Any]) -> Upload:
         last_failure=failure,
         create_time=moment_from(row.create_time),
         update_time=moment_from(row.update_time),
+        abort_reason=AbortReason(row.abort_reason) if row.abort_reason else None,
     )
 
 

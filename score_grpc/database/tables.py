@@ -3,7 +3,20 @@
 Times are microseconds since 1970 (UTC) as integers, which every database keeps alike.
 """
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    text,
+)
 
 METADATA = MetaData()
 
@@ -32,6 +45,10 @@ UPLOADS = Table(
     Column("lease_until", BigInteger, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Column("update_time", BigInteger, nullable=False),
+    # Why it is ABORTED; else empty.
+    Column("abort_reason", String(12), nullable=False, server_default=""),
+    # Of an ABORTED upload: whether the store holds nothing of it any more.
+    Column("is_freed", Boolean, nullable=False, server_default=false()),
 )
 
 _IS_LIVE = text("state IN ('OPEN', 'COMPLETING')")
@@ -45,6 +62,10 @@ Index(
     postgresql_where=_IS_LIVE,
 )
 Index("uploads_object", UPLOADS.c.object_id)
+IS_UNFREED = text("state = 'ABORTED' AND NOT is_freed")
+"""As the index has it, so that a query by it can use the index."""
+Index("uploads_unfreed", UPLOADS.c.lease_until, sqlite_where=IS_UNFREED, postgresql_where=IS_UNFREED)
+Index("uploads_staging_key", UPLOADS.c.staging_key)
 Index("uploads_state", UPLOADS.c.state, UPLOADS.c.lease_until)
 
 UPLOAD_PARTS = Table(

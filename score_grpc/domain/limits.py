@@ -35,6 +35,19 @@ SONG_DEADLINE_SECONDS: Final = 5.0
 DECISION_GRACE_SECONDS: Final = 300.0
 """How long a stream may go on by an old decision while Song can't be asked."""
 
+UPLOAD_LIFETIME_SECONDS: Final = 30 * 86_400
+"""An upload that is not complete by then expires, however active it is."""
+COLLECT_PERIOD_SECONDS: Final = 60.0
+"""Between looks for uploads that expired, and for aborted ones that still take space."""
+COLLECT_BATCH: Final = 16
+"""Uploads one process takes for collection at once, under one lease."""
+ORPHAN_PERIOD_SECONDS: Final = 3600.0
+"""Between looks through the store for stagings that no upload knows."""
+ORPHAN_AGE_SECONDS: Final = 86_400
+"""A younger staging may be one that is just being begun."""
+ORPHAN_BATCH: Final = 500
+"""Stagings compared with the ledger at once."""
+
 COMPLETION_WAIT_SECONDS: Final = 2.0
 """How long CompleteUpload waits for the work it started."""
 COMPLETION_WAITERS: Final = 4

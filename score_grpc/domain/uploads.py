@@ -1,9 +1,10 @@
 """An upload: its states, its parts, why it failed."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
+from score_grpc.domain import limits
 from score_grpc.domain.errors import UploadAbortedError, UploadNotOpenError
 from score_grpc.domain.parts import PartPlan
 
@@ -15,6 +16,15 @@ class UploadState(Enum):
     COMPLETING = "COMPLETING"
     COMPLETED = "COMPLETED"
     ABORTED = "ABORTED"
+
+
+class AbortReason(Enum):
+    """Who or what ended an upload that is ABORTED."""
+
+    CALLER = "CALLER"
+    EXPIRED = "EXPIRED"
+    SUPPRESSED = "SUPPRESSED"
+    """Its analysis was, while it completed."""
 
 
 LIVE = (UploadState.OPEN, UploadState.COMPLETING)
@@ -54,6 +64,9 @@ class Upload:
     last_failure: UploadFailure | None
     create_time: datetime
     update_time: datetime
+    """Of the last activity: a part persisted, a client that came back, a change of state."""
+    abort_reason: AbortReason | None = None
+    """Of an ABORTED upload; None where it was aborted before reasons were kept."""
 
     @property
     def plan(self) -> PartPlan:
@@ -72,13 +85,22 @@ class UploadPart:
     store_etag: str
 
 
+_ABORTED_WORDS = {
+    AbortReason.EXPIRED: "expired",
+    AbortReason.SUPPRESSED: "was aborted when its analysis was suppressed",
+}
+
+
 def require_open(upload: Upload) -> None:
     """Raise unless the upload takes chunks."""
     if upload.state is UploadState.ABORTED:
+        reason = upload.abort_reason or AbortReason.CALLER
         raise UploadAbortedError(
-            f"upload {upload.upload_id} of {upload.file_name} was aborted and its parts are gone: start a new one",
+            f"upload {upload.upload_id} of {upload.file_name} {_ABORTED_WORDS.get(reason, 'was aborted')} and its "
+            "parts are gone: start a new one",
             upload_id=upload.upload_id,
             object_id=upload.object_id,
+            abort_reason=reason.value,
         )
     if upload.state is not UploadState.OPEN:
         raise UploadNotOpenError(
@@ -87,3 +109,18 @@ def require_open(upload: Upload) -> None:
             upload_id=upload.upload_id,
             state=upload.state.value,
         )
+
+
+def expire_time(upload: Upload, idle: timedelta) -> datetime | None:
+    """Return when the upload expires unless something happens to it; None unless it is OPEN.
+
+    `idle` is how long it may go without activity. What is complete, or on its way there, does not expire.
+    """
+    if upload.state is not UploadState.OPEN:
+        return None
+    return min(upload.update_time + idle, upload.create_time + timedelta(seconds=limits.UPLOAD_LIFETIME_SECONDS))
+
+
+def expired_before(now: datetime, idle: timedelta) -> tuple[datetime, datetime]:
+    """Return the moments before which an expired OPEN upload was last active, or else was started."""
+    return now - idle, now - timedelta(seconds=limits.UPLOAD_LIFETIME_SECONDS)

@@ -1,12 +1,12 @@
 """Domain → proto for what several servicers answer with."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from score.v1 import stored_object_pb2, upload_pb2
 
 from score_grpc.domain.stored_objects import StoredObject, Verification
-from score_grpc.domain.uploads import Upload, UploadPart, UploadState
+from score_grpc.domain.uploads import AbortReason, Upload, UploadPart, UploadState, expire_time
 
 _VERIFICATIONS = {
     Verification.VERIFIED: stored_object_pb2.VERIFICATION_VERIFIED,
@@ -17,6 +17,13 @@ _STATES = {
     UploadState.COMPLETING: upload_pb2.UPLOAD_STATE_COMPLETING,
     UploadState.COMPLETED: upload_pb2.UPLOAD_STATE_COMPLETED,
     UploadState.ABORTED: upload_pb2.UPLOAD_STATE_ABORTED,
+}
+
+
+_ABORT_REASONS = {
+    AbortReason.CALLER: upload_pb2.ABORT_REASON_CALLER,
+    AbortReason.EXPIRED: upload_pb2.ABORT_REASON_EXPIRED,
+    AbortReason.SUPPRESSED: upload_pb2.ABORT_REASON_SUPPRESSED,
 }
 
 
@@ -37,8 +44,9 @@ def object_message(stored: StoredObject) -> stored_object_pb2.StoredObject:
     )
 
 
-def upload_message(upload: Upload) -> upload_pb2.Upload:
-    """Return the message of an upload."""
+def upload_message(upload: Upload, expiry: timedelta) -> upload_pb2.Upload:
+    """Return the message of an upload, which may go without activity for `expiry`."""
+    expires = expire_time(upload, expiry)
     failure = upload.last_failure
     return upload_pb2.Upload(
         upload_id=upload.upload_id,
@@ -58,6 +66,10 @@ def upload_message(upload: Upload) -> upload_pb2.Upload:
         ),
         create_time=_timestamp(upload.create_time),
         update_time=_timestamp(upload.update_time),
+        expire_time=None if expires is None else _timestamp(expires),
+        abort_reason=upload_pb2.ABORT_REASON_UNSPECIFIED
+        if upload.abort_reason is None
+        else _ABORT_REASONS[upload.abort_reason],
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import grpc
+from score.v1 import upload_pb2
 from score.v1 import upload_service_pb2 as pb
 from score.v1.upload_service_pb2_grpc import UploadServiceServicer
 
@@ -11,7 +12,7 @@ from byte_path.codec import UploadChunk
 from score_grpc.domain import limits
 from score_grpc.domain.errors import FieldInvalidError
 from score_grpc.domain.stored_objects import StoredObject
-from score_grpc.domain.uploads import UploadPart
+from score_grpc.domain.uploads import Upload, UploadPart
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.messages import object_message, part_message, upload_message
 from score_grpc.transport.pages import page_limit, page_of, page_start
@@ -42,7 +43,7 @@ class UploadServicer(UploadServiceServicer):
         )
         if isinstance(started, StoredObject):
             return pb.StartUploadResponse(stored_object=object_message(started))
-        return pb.StartUploadResponse(upload=upload_message(started))
+        return pb.StartUploadResponse(upload=self._message(started))
 
     def WriteUpload(
         self, request_iterator: Iterator[pb.WriteUploadRequest | UploadChunk], context: grpc.ServicerContext
@@ -84,7 +85,7 @@ class UploadServicer(UploadServiceServicer):
         upload, stored = self.completions.state_of(upload)
         page, next_page_token = page_of(parts, limit)
         return pb.GetUploadResponse(
-            upload=upload_message(upload),
+            upload=self._message(upload),
             parts=map(part_message, page),
             next_page_token=next_page_token,
             stored_object=None if stored is None else object_message(stored),
@@ -96,10 +97,13 @@ class UploadServicer(UploadServiceServicer):
         """Start or attach to the completion."""
         upload, stored = self.completions.complete(self.callers.of(context), request.upload_id)
         return pb.CompleteUploadResponse(
-            upload=upload_message(upload), stored_object=None if stored is None else object_message(stored)
+            upload=self._message(upload), stored_object=None if stored is None else object_message(stored)
         )
 
     def AbortUpload(self, request: pb.AbortUploadRequest, context: grpc.ServicerContext) -> pb.AbortUploadResponse:
         """Give an upload up."""
         aborted = abort_upload(self.environment, self.callers.of(context), request.upload_id)
-        return pb.AbortUploadResponse(upload=upload_message(aborted))
+        return pb.AbortUploadResponse(upload=self._message(aborted))
+
+    def _message(self, upload: Upload) -> upload_pb2.Upload:
+        return upload_message(upload, self.environment.upload_expiry)

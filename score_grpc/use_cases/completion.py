@@ -33,7 +33,7 @@ from score_grpc.domain.errors import (
 )
 from score_grpc.domain.registrations import AnalysisState, Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification
-from score_grpc.domain.uploads import Upload, UploadFailure, UploadPart, UploadState
+from score_grpc.domain.uploads import AbortReason, Upload, UploadFailure, UploadPart, UploadState
 from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.hashing import DamagedPartError
@@ -130,7 +130,7 @@ class CompletionJob:
         upload = self._upload
         registration = registration_of(self._registry, upload.object_id, fresh=True)
         if registration.analysis_state is AnalysisState.SUPPRESSED:
-            self._ledger.abort(upload.upload_id)
+            self._ledger.abort(upload.upload_id, AbortReason.SUPPRESSED)
             self._hashing.forget(upload.upload_id)
             self._clean_up_if_aborted()
             raise NotOursError

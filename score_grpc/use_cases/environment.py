@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from datetime import timedelta
 
 from score_grpc.database.ledger import Ledger
 from score_grpc.gateways.objects.port import ObjectStore
@@ -20,5 +21,7 @@ class Environment:
     """Song's word: of the last half minute for what looks, reads or goes on; `fresh` for what starts or completes."""
     claims: Claims
     hashing: Hashing
+    upload_expiry: timedelta
+    """How long an upload may go without activity."""
     draining: threading.Event
     """Set once this process is to end."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from score_grpc.domain.access import Action, Principal
-from score_grpc.domain.uploads import Upload, UploadPart
-from score_grpc.gateways.objects.port import Staging
+from score_grpc.domain.uploads import AbortReason, Upload, UploadPart
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import permit_object
+from score_grpc.use_cases.staging import free
 
 
 def get_upload(
@@ -28,9 +28,6 @@ def abort_upload(environment: Environment, principal: Principal, upload_id: str)
     """
     known = environment.ledger.upload(upload_id)
     permit_object(environment.registry, principal, Action.MANAGE_UPLOAD, known.object_id)
-    aborted = environment.ledger.abort(upload_id)
-    environment.claims.drop_all(upload_id)
-    environment.hashing.forget(upload_id)
-    environment.store.abort(Staging(aborted.staging_key, aborted.staging_token))
-    environment.store.delete(aborted.staging_key)  # of a completion under way; the key is this upload's alone
+    aborted = environment.ledger.abort(upload_id, AbortReason.CALLER)
+    free(environment, aborted)
     return aborted

@@ -12,6 +12,8 @@ from score_grpc.domain.errors import (
     SizeNotRegisteredError,
     StoreFullError,
     StoreUnavailableError,
+    UploadAbortedError,
+    UploadNotOpenError,
 )
 from score_grpc.domain.parts import plan_parts
 from score_grpc.domain.registrations import Registration
@@ -19,6 +21,7 @@ from score_grpc.domain.stored_objects import StoredObject, Verification
 from score_grpc.domain.uploads import Upload, UploadState
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import permit, registration_of
+from score_grpc.use_cases.staging import stage
 
 _OBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,34}[A-Za-z0-9]", re.ASCII)
 _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
@@ -57,7 +60,10 @@ def start_upload(
             return _same_bytes(stored, registration)
         live = ledger.live_upload(object_id)
         if live is not None:
-            return live
+            joined = ledger.revisit(live.upload_id)
+            if joined is not None and (staged := _staged(environment, joined)):
+                return staged
+            continue
         free_bytes = store.free_bytes()
         if free_bytes is not None and free_bytes < registration.size_bytes:
             raise StoreFullError(
@@ -67,7 +73,6 @@ def start_upload(
         # A key of its own for each attempt: what a dying attempt leaves behind can't be mistaken for this one's.
         attempt = ledger.count_uploads(object_id) + 1
         key = f"data/{object_id}" if attempt == 1 else f"data/{object_id}.{attempt}"
-        staging = store.begin(key)
         now = datetime.now(UTC)
         upload = Upload(
             upload_id=str(uuid4()),
@@ -79,8 +84,8 @@ def start_upload(
             size_bytes=registration.size_bytes,
             expected_md5=registration.md5,
             part_size_bytes=plan.part_size_bytes,
-            staging_key=staging.key,
-            staging_token=staging.token,
+            staging_key=key,
+            staging_token="",
             persisted_part_total=0,
             persisted_size_bytes=0,
             hashed_size_bytes=0,
@@ -88,10 +93,20 @@ def start_upload(
             create_time=now,
             update_time=now,
         )
-        if ledger.add_upload(upload):
-            return upload
-        store.abort(staging)
+        if ledger.add_upload(upload) and (staged := _staged(environment, upload)):
+            return staged
     raise StoreUnavailableError(f"uploads of {object_id} come and go too fast: retry")
+
+
+def _staged(environment: Environment, upload: Upload) -> Upload | None:
+    """Return the live upload with a staging in the store: begun now, where nobody came so far. None if it is over."""
+    if upload.staging_token:
+        return upload
+    try:
+        stage(environment, upload.upload_id, upload.staging_key, upload.staging_token)
+    except (UploadAbortedError, UploadNotOpenError):
+        return None
+    return environment.ledger.live_upload(upload.object_id)
 
 
 def is_object_id(text: str) -> bool:

@@ -21,6 +21,7 @@ from score_grpc.gateways.objects.port import PartWriter, Staging
 from score_grpc.use_cases.claims import PartClaim
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import Permission
+from score_grpc.use_cases.staging import stage
 
 _log = structlog.get_logger()
 
@@ -53,6 +54,7 @@ class WriteSession:
         Raises UploadNotFoundError, UploadAbortedError, UploadNotOpenError, ScopeMissingError,
         AnalysisNotUnpublishedError, SongUnavailableError, TooManyUploadStreamsError.
         """
+        self._environment = environment
         self._ledger, self._store = environment.ledger, environment.store
         self._claims, self._hashing = environment.claims, environment.hashing
         known = self._ledger.upload(upload_id)
@@ -164,14 +166,7 @@ class WriteSession:
     def _restage(self) -> None:
         """Begin again with no part: the store has lost the staging with all that was in it."""
         _log.error("staging lost, all its parts are asked for again", upload_id=self._upload.upload_id)
-        fresh = self._store.begin(self._staging.key)
-        is_ours = False
-        try:
-            is_ours = self._ledger.restage(self._upload.upload_id, self._staging.token, fresh.token)
-        finally:
-            if not is_ours:
-                self._store.abort(fresh)  # another stream was faster, or the upload is no longer open
-        if is_ours:
+        if stage(self._environment, self._upload.upload_id, self._staging.key, self._staging.token):
             self._hashing.restart(self._upload.upload_id)
 
     def _write(self, chunk: UploadChunk) -> UploadPart | Resend | None:

@@ -5,6 +5,7 @@ import random
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -313,6 +314,26 @@ def test_an_empty_object_can_be_reopened(under_test: StoreUnderTest, key: str) -
     assert list(parts) == []
     store.assemble(again, [write_span(store, again, 1, 0, b"abc")])
     assert under_test.plain_bytes(key) == b"abc"
+
+
+def test_stagings_are_found_by_their_age_until_they_are_assembled_or_aborted(
+    under_test: StoreUnderTest, key: str
+) -> None:
+    store = under_test.store
+    open_one, aborted, assembled = store.begin(key), store.begin(f"{key}.2"), store.begin(f"{key}.3")
+    part = write_part(store, open_one, 1)
+    store.abort(aborted)
+    store.assemble(assembled, write_parts(store, assembled))
+
+    def found(begun_before: datetime) -> set[str]:
+        tokens = {staging.token for staging in store.stagings(key, begun_before)}
+        return tokens & {open_one.token, aborted.token, assembled.token}
+
+    assert found(datetime.now(UTC) - timedelta(hours=1)) == set()
+    assert found(datetime.now(UTC) + timedelta(hours=1)) == {open_one.token}
+    # Found or not, it goes on.
+    store.assemble(open_one, [part])
+    assert found(datetime.now(UTC) + timedelta(hours=1)) == set()
 
 
 def test_aborting_frees_the_staging_however_often(under_test: StoreUnderTest, key: str) -> None:

@@ -107,7 +107,7 @@ class Count(Listener):
 
 
 def _python_path() -> dict[str, str]:
-    return {"PYTHONPATH": str(Path.cwd())}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))}
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from score_grpc.gateways.objects.port import ObjectStore, PartWriter, StagedPart
 from score_grpc.settings import ScoreSettings
 
 PLACES = (
+    "before the staging is begun",
+    "after the staging is begun",
     "in the middle of a part",
     "before the part is committed to the store",
     "after the part is committed to the store",
@@ -32,6 +34,13 @@ PLACES = (
     "before the object is in the ledger",
     "after the object is in the ledger",
 )
+"""Of uploads."""
+COLLECTION_PLACES = (
+    "before the staging is freed",
+    "after the staging is freed",
+    "before the upload is noted as freed",
+)
+"""Of collecting what was abandoned."""
 
 
 class Death:
@@ -80,6 +89,17 @@ class DyingStore:
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
+    def begin(self, key: str) -> Staging:
+        self._death.reach("before the staging is begun")
+        staging = self._store.begin(key)
+        self._death.reach("after the staging is begun")
+        return staging
+
+    def abort(self, staging: Staging) -> None:
+        self._death.reach("before the staging is freed")
+        self._store.abort(staging)
+        self._death.reach("after the staging is freed")
+
     def open_part(self, staging: Staging, part_number: int, offset: int, size_bytes: int) -> PartWriter:
         return DyingWriter(self._store.open_part(staging, part_number, offset, size_bytes), self._death)
 
@@ -101,6 +121,10 @@ class DyingLedger(Ledger):
         self._death.reach("before the part is in the ledger")
         super().add_part(upload_id, part, epoch, staging_token)
         self._death.reach("after the part is in the ledger")
+
+    def note_freed(self, upload_id: str) -> None:
+        self._death.reach("before the upload is noted as freed")
+        super().note_freed(upload_id)
 
     def begin_completion(self, upload_id: str) -> bool:
         begun = super().begin_completion(upload_id)

@@ -9,7 +9,7 @@ Assembly commits the list of blocks, which Azure does whole or not at all; block
 writes only what was under the key when the staging began: nothing, or exactly the object that was reopened.
 
 The bytes of a part are pushed into one signed PUT while they arrive, see `http_streams.py`. Rights of a SAS: read,
-create, write, delete.
+create, write, delete, list.
 """
 
 import base64
@@ -182,6 +182,14 @@ class AzureObjectStore:
             # First, so that nobody adds to the blocks.
             self._delete(_marker_of(staging))
         self._drop_blocks(staging)
+
+    def stagings(self, prefix: str, begun_before: datetime) -> Iterator[Staging]:
+        """See `ObjectStore.stagings`. They come without the etag of what they would replace: enough to abort them."""
+        with _store_errors("Looking through the stagings"):
+            for blob in self._container.list_blobs(name_starts_with=f"{STAGING_FOLDER}/{prefix}"):
+                key, _, name = blob.name.removeprefix(f"{STAGING_FOLDER}/").rpartition("/")
+                if key and blob.last_modified < begun_before:
+                    yield Staging(key, name)
 
     def stat(self, key: str) -> StoredBytes | None:
         """See `ObjectStore.stat`."""

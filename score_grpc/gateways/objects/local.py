@@ -16,6 +16,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from score_grpc.domain.errors import (
@@ -140,6 +141,14 @@ class LocalObjectStore:
             self._staging_path(staging).unlink(missing_ok=True)
         # An open file keeps its space.
         self._close_writers(staging)
+
+    def stagings(self, prefix: str, begun_before: datetime) -> Iterator[Staging]:  # noqa: ARG002 - a staging's file does not say its key
+        """See `ObjectStore.stagings`. A staging counts as begun when a part was last written to it."""
+        with _store_errors("Looking through the stagings"), os.scandir(self._root / UPLOAD_FOLDER) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # it has just been assembled or aborted
+                    if datetime.fromtimestamp(entry.stat().st_mtime, UTC) < begun_before:
+                        yield Staging("", entry.name)
 
     def stat(self, key: str) -> StoredBytes | None:
         """See `ObjectStore.stat`."""

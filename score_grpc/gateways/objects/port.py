@@ -8,6 +8,7 @@ decided elsewhere. All methods block, may be called from many threads, and raise
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 PIECE_BYTES = 1024 * 1024
@@ -107,6 +108,13 @@ class ObjectStore(Protocol):
 
     def abort(self, staging: Staging) -> None:
         """Free a staging, also one that is gone. An assembled object stays. Raises StoreUnavailableError."""
+
+    def stagings(self, prefix: str, begun_before: datetime) -> Iterator[Staging]:
+        """Yield the stagings of keys with this prefix that were begun before a moment, in any order.
+
+        A store that others may use too yields theirs as well. One that belongs to us alone may leave the key empty,
+        and then minds no prefix. Raises StoreUnavailableError.
+        """
 
     def stat(self, key: str) -> StoredBytes | None:
         """Return what is under the key, None if nothing is. Raises StoreUnavailableError."""

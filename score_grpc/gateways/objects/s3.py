@@ -3,7 +3,8 @@
 A staging is a multipart upload to the object's own key; the token is its upload id. The bytes of a part are pushed
 into one signed PUT while they arrive, see `http_streams.py`.
 
-Rights: s3:GetObject, PutObject, DeleteObject, AbortMultipartUpload, ListMultipartUploadParts, ListBucket.
+Rights: s3:GetObject, PutObject, DeleteObject, AbortMultipartUpload, ListMultipartUploadParts, ListBucket,
+ListBucketMultipartUploads.
 """
 
 import ssl
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
 
@@ -203,6 +205,15 @@ class S3ObjectStore:
             except ClientError as error:
                 if _code_of(error) != "NoSuchUpload":
                     raise
+
+    def stagings(self, prefix: str, begun_before: datetime) -> Iterator[Staging]:
+        """See `ObjectStore.stagings`."""
+        with _store_errors("Looking through the stagings"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
+            for page in pages:
+                for upload in page.get("Uploads", []):
+                    if upload["Initiated"] < begun_before:
+                        yield Staging(upload["Key"], upload["UploadId"])
 
     def stat(self, key: str) -> StoredBytes | None:
         """See `ObjectStore.stat`."""

@@ -14,6 +14,7 @@ from score.v1.upload_pb2 import (
     UPLOAD_STATE_ABORTED,
     UPLOAD_STATE_COMPLETED,
     UPLOAD_STATE_OPEN,
+    AbortReason,
     Upload,
     UploadFailure,
     UploadPart,
@@ -26,6 +27,8 @@ from song_score_client.errors import (
     PartsMissingError,
     ServiceError,
     UnavailableError,
+    UploadAbortedError,
+    UploadNotFoundError,
     UploadNotOpenError,
 )
 from song_score_client.score import ScoreClient
@@ -42,6 +45,7 @@ ROUNDS = 5
 """How often parts may turn out to be missing or different at completion before it is given up."""
 POLL_SECONDS = (0.05, 1.0)
 """First and longest pause between two looks at a completion."""
+_EXPIRED = "EXPIRED"
 _DIGEST_MISMATCH = "OBJECT_DIGEST_MISMATCH"
 _TRANSIENT_FAILURES = {"SONG_UNAVAILABLE", "STORE_UNAVAILABLE"}
 
@@ -81,8 +85,20 @@ def upload_file(
     LocalFileError, ServiceError; ObjectDigestMismatchError if the file is not the registered one.
     """
     with open_file(path) as file:
-        transfer = _Transfer(score, object_id, file, streams, rate, listener or Listener())
-        return transfer.run(expected_md5, state_dir or default_state_dir())
+        listener = listener or Listener()
+
+        def run() -> UploadResult:
+            transfer = _Transfer(score, object_id, file, streams, rate, listener)
+            return transfer.run(expected_md5, state_dir or default_state_dir())
+
+        try:
+            return run()
+        except (UploadAbortedError, UploadNotFoundError) as error:
+            # Somebody aborted it on purpose, or it expired while this client was asleep: then there is a new one.
+            if isinstance(error, UploadAbortedError) and error.metadata.get("abort_reason") != _EXPIRED:
+                raise
+            listener.say(f"{error}; starting anew")
+            return run()
 
 
 class _Transfer:
@@ -238,9 +254,7 @@ class _Transfer:
             if upload.state == UPLOAD_STATE_COMPLETED:
                 return upload, answer.stored_object
             if upload.state == UPLOAD_STATE_ABORTED:
-                raise _failure_error(
-                    UploadFailure(reason="UPLOAD_ABORTED", message=f"the upload of {self._file.path} was aborted")
-                )
+                raise _aborted_error(upload, f"the upload of {self._file.path} was aborted")
             if upload.state == UPLOAD_STATE_OPEN:
                 is_failed = upload.HasField("last_failure")
                 cause = _failure_error(upload.last_failure) if is_failed else self._not_begun()
@@ -306,6 +320,18 @@ class _Transfer:
             service="score",
             code=grpc.StatusCode.UNAVAILABLE,
         )
+
+
+def _aborted_error(upload: Upload, message: str) -> UploadAbortedError:
+    """Return the error that a call to this ABORTED upload would have raised."""
+    reason = AbortReason.Name(upload.abort_reason).removeprefix("ABORT_REASON_")
+    return UploadAbortedError(
+        message,
+        service="score",
+        code=grpc.StatusCode.NOT_FOUND,
+        reason="UPLOAD_ABORTED",
+        metadata={"upload_id": upload.upload_id, "abort_reason": reason},
+    )
 
 
 def _failure_error(failure: UploadFailure) -> ServiceError:

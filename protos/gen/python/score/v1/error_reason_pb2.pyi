@@ -31,7 +31,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UPLOAD_NOT_FOUND: _ErrorReason.ValueType  # 3
     """NOT_FOUND. No such upload id."""
     ERROR_REASON_UPLOAD_ABORTED: _ErrorReason.ValueType  # 4
-    """NOT_FOUND. The upload was aborted, its parts are gone: start again."""
+    """NOT_FOUND. The upload was aborted, or expired, and its parts are gone: start again. Metadata
+    `abort_reason`: CALLER, EXPIRED or SUPPRESSED.
+    """
     ERROR_REASON_OBJECT_EXISTS: _ErrorReason.ValueType  # 5
     """ALREADY_EXISTS. Other bytes are stored under this id."""
     ERROR_REASON_UPLOAD_NOT_OPEN: _ErrorReason.ValueType  # 6
@@ -106,7 +108,9 @@ ERROR_REASON_OBJECT_NOT_FOUND: ErrorReason.ValueType  # 2
 ERROR_REASON_UPLOAD_NOT_FOUND: ErrorReason.ValueType  # 3
 """NOT_FOUND. No such upload id."""
 ERROR_REASON_UPLOAD_ABORTED: ErrorReason.ValueType  # 4
-"""NOT_FOUND. The upload was aborted, its parts are gone: start again."""
+"""NOT_FOUND. The upload was aborted, or expired, and its parts are gone: start again. Metadata
+`abort_reason`: CALLER, EXPIRED or SUPPRESSED.
+"""
 ERROR_REASON_OBJECT_EXISTS: ErrorReason.ValueType  # 5
 """ALREADY_EXISTS. Other bytes are stored under this id."""
 ERROR_REASON_UPLOAD_NOT_OPEN: ErrorReason.ValueType  # 6

@@ -18,6 +18,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _AbortReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AbortReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AbortReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ABORT_REASON_UNSPECIFIED: _AbortReason.ValueType  # 0
+    """Not said."""
+    ABORT_REASON_CALLER: _AbortReason.ValueType  # 1
+    """AbortUpload."""
+    ABORT_REASON_EXPIRED: _AbortReason.ValueType  # 2
+    """It was not completed before its `expire_time`."""
+    ABORT_REASON_SUPPRESSED: _AbortReason.ValueType  # 3
+    """Its analysis was SUPPRESSED when it was to be completed."""
+
+class AbortReason(_AbortReason, metaclass=_AbortReasonEnumTypeWrapper):
+    """Who or what made an upload ABORTED."""
+
+ABORT_REASON_UNSPECIFIED: AbortReason.ValueType  # 0
+"""Not said."""
+ABORT_REASON_CALLER: AbortReason.ValueType  # 1
+"""AbortUpload."""
+ABORT_REASON_EXPIRED: AbortReason.ValueType  # 2
+"""It was not completed before its `expire_time`."""
+ABORT_REASON_SUPPRESSED: AbortReason.ValueType  # 3
+"""Its analysis was SUPPRESSED when it was to be completed."""
+Global___AbortReason: _TypeAlias = AbortReason  # noqa: Y015
+
 class _UploadState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -71,6 +99,8 @@ class Upload(_message.Message):
     LAST_FAILURE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    ABORT_REASON_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     """Server-made id."""
     object_id: _builtins.str
@@ -95,6 +125,8 @@ class Upload(_message.Message):
     """Bytes in persisted parts."""
     hashed_size_bytes: _builtins.int
     """While COMPLETING: how many bytes have been hashed so far."""
+    abort_reason: Global___AbortReason.ValueType
+    """Why it is ABORTED; unspecified in every other state, and where it is not known."""
     @_builtins.property
     def last_failure(self) -> Global___UploadFailure:
         """Why the last completion led back to OPEN. Absent when there was none, or it no longer holds."""
@@ -105,7 +137,16 @@ class Upload(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When a part was last persisted or the state last changed (UTC)."""
+        """The last activity (UTC): a part was persisted, a client started, joined or opened a stream, or the state
+        changed.
+        """
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """While OPEN: when it expires (UTC), unless there is activity before. Then it becomes ABORTED, and its parts
+        are gone. A week after `update_time` unless the server is set otherwise, and at most 30 days after
+        `create_time` whatever happens. Absent in every other state: what is COMPLETING or COMPLETED does not expire.
+        """
 
     def __init__(
         self,
@@ -123,10 +164,12 @@ class Upload(_message.Message):
         last_failure: Global___UploadFailure | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        abort_reason: Global___AbortReason.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_failure", b"last_failure", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_failure", b"last_failure", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expected_md5", b"expected_md5", "hashed_size_bytes", b"hashed_size_bytes", "last_failure", b"last_failure", "object_id", b"object_id", "part_size_bytes", b"part_size_bytes", "part_total", b"part_total", "persisted_part_total", b"persisted_part_total", "persisted_size_bytes", b"persisted_size_bytes", "size_bytes", b"size_bytes", "state", b"state", "update_time", b"update_time", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort_reason", b"abort_reason", "create_time", b"create_time", "expected_md5", b"expected_md5", "expire_time", b"expire_time", "hashed_size_bytes", b"hashed_size_bytes", "last_failure", b"last_failure", "object_id", b"object_id", "part_size_bytes", b"part_size_bytes", "part_total", b"part_total", "persisted_part_total", b"persisted_part_total", "persisted_size_bytes", b"persisted_size_bytes", "size_bytes", b"size_bytes", "state", b"state", "update_time", b"update_time", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,8 @@ class UploadServiceStub(object):
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
 
+    An upload that nobody comes back to expires: see `expire_time`. StartUpload then begins a new one.
+
     What was acknowledged is not asked for again: it survives the death of client and server. Only where the
     store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
     repeated.
@@ -96,6 +98,8 @@ class UploadServiceServicer(object):
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
 
+    An upload that nobody comes back to expires: see `expire_time`. StartUpload then begins a new one.
+
     What was acknowledged is not asked for again: it survives the death of client and server. Only where the
     store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
     repeated.
@@ -147,7 +151,8 @@ class UploadServiceServicer(object):
         persisted ones).
 
         Errors:
-        NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
+        NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload; metadata `abort_reason` says
+        CALLER, EXPIRED or SUPPRESSED.
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
         FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  the analysis left UNPUBLISHED meanwhile.
@@ -267,6 +272,8 @@ class UploadService(object):
 
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
+
+    An upload that nobody comes back to expires: see `expire_time`. StartUpload then begins a new one.
 
     What was acknowledged is not asked for again: it survives the death of client and server. Only where the
     store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be

@@ -27,6 +27,8 @@ class UploadServiceStub:
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
 
+    An upload that nobody comes back to expires: see `expire_time`. StartUpload then begins a new one.
+
     What was acknowledged is not asked for again: it survives the death of client and server. Only where the
     store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
     repeated.
@@ -75,7 +77,8 @@ class UploadServiceStub:
     persisted ones).
 
     Errors:
-      NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
+      NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload; metadata `abort_reason` says
+                                              CALLER, EXPIRED or SUPPRESSED.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
       FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
       FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  the analysis left UNPUBLISHED meanwhile.
@@ -145,6 +148,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
 
+    An upload that nobody comes back to expires: see `expire_time`. StartUpload then begins a new one.
+
     What was acknowledged is not asked for again: it survives the death of client and server. Only where the
     store itself loses or damages bytes are those parts, and no others, asked for again. Every call may be
     repeated.
@@ -203,7 +208,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         persisted ones).
 
         Errors:
-          NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
+          NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload; metadata `abort_reason` says
+                                                  CALLER, EXPIRED or SUPPRESSED.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
           FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
           FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  the analysis left UNPUBLISHED meanwhile.
