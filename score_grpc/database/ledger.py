@@ -64,6 +64,7 @@ class Ledger:
             "update_time": microseconds(upload.update_time),
             "abort_reason": "",
             "is_freed": False,
+            "replaces_generation": upload.replaces_generation,
         }
         try:
             with self._database.write() as connection:
@@ -355,6 +356,7 @@ def _part_values(part: UploadPart) -> dict[str, object]:
         "size_bytes": part.size_bytes,
         "xxh3_128": part.xxh3_128,
         "store_etag": part.store_etag,
+        "md5": part.md5,
     }
 
 

@@ -45,12 +45,13 @@ def upload_from(row: Row[Any]) -> Upload:
         create_time=moment_from(row.create_time),
         update_time=moment_from(row.update_time),
         abort_reason=AbortReason(row.abort_reason) if row.abort_reason else None,
+        replaces_generation=row.replaces_generation,
     )
 
 
 def part_from(row: Row[Any]) -> UploadPart:
     """Return the part."""
-    return UploadPart(row.part_number, row.size_bytes, row.xxh3_128, row.store_etag)
+    return UploadPart(row.part_number, row.size_bytes, row.xxh3_128, row.store_etag, row.md5)
 
 
 def object_from(row: Row[Any]) -> StoredObject:
@@ -69,7 +70,16 @@ def object_from(row: Row[Any]) -> StoredObject:
         store_key=row.store_key,
         store_version=row.store_version,
         create_time=moment_from(row.create_time),
+        verify_time=_moment_or_none(row.verify_time),
+        verify_start_time=_moment_or_none(row.verify_start_time),
+        verified_size_bytes=row.verified_size_bytes,
+        damaged_parts=[int(number) for number in row.damaged_parts.split(",") if number],
+        is_changing=row.changing_until > microseconds(),
     )
+
+
+def _moment_or_none(value: int) -> datetime | None:
+    return moment_from(value) if value else None
 
 
 def object_values(stored: StoredObject) -> dict[str, object]:
@@ -88,4 +98,5 @@ def object_values(stored: StoredObject) -> dict[str, object]:
         "store_key": stored.store_key,
         "store_version": stored.store_version,
         "create_time": microseconds(stored.create_time),
+        "verify_time": 0 if stored.verify_time is None else microseconds(stored.verify_time),
     }

@@ -3,12 +3,13 @@
 ScoreError
 ├── ObjectNotRegisteredError · ObjectNotFoundError · UploadNotFoundError · UploadAbortedError      not there
 ├── ObjectExistsError · UploadNotOpenError · PartsMissingError · GenerationChangedError            wrong state
-├── AnalysisNotUnpublishedError · AnalysisNotPublishedError                                        wrong state
+├── AnalysisNotUnpublishedError · AnalysisNotPublishedError · UploadConflictError                  wrong state
+├── DeleteRefusedError · SigningUnsupportedError                                                   wrong state
 ├── SizeNotRegisteredError · Md5NotRegisteredError · ObjectDigestMismatchError         other bytes
 ├── PartTakenOverError · ChunkOutOfOrderError · ChunkCorruptError                                  chunks
 ├── RangeInvalidError · FieldInvalidError · PageTokenInvalidError                                  bad request
-├── ScopeMissingError                                                                              not allowed
-├── TooManyUploadStreamsError · DrainingError                                                      not now
+├── ScopeMissingError · SignatureInvalidError                                                      not allowed
+├── TooManyUploadStreamsError · DrainingError · ChangingError                                      not now
 └── SongUnavailableError · StoreUnavailableError · StoreFullError · StoredBytesCorruptError        the world outside
     └── PartsLostError · StagingLostError  raised by stores alone, handled by completion
 """
@@ -61,6 +62,26 @@ class PartsMissingError(ScoreError):
 
 class GenerationChangedError(ScoreError):
     """The generation asked for is no longer there."""
+
+
+class UploadConflictError(ScoreError):
+    """A live upload of another size holds the object."""
+
+
+class SigningUnsupportedError(ScoreError):
+    """This server hands out no signed URLs."""
+
+
+class SignatureInvalidError(ScoreError):
+    """A signed URL was altered or has expired."""
+
+
+class DeleteRefusedError(ScoreError):
+    """Objects of a PUBLISHED analysis are not deleted."""
+
+
+class ChangingError(ScoreError):
+    """The object is being replaced or deleted, or its analysis published, at this moment."""
 
 
 class AnalysisNotUnpublishedError(ScoreError):

@@ -1,5 +1,6 @@
 """A stored object: one visible, immutable generation of bytes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -32,6 +33,16 @@ class StoredObject:
     store_key: str
     store_version: str
     create_time: datetime
+    verify_time: datetime | None = None
+    """When all bytes were last read and compared; None for never."""
+    verify_start_time: datetime | None = None
+    """When the verification under way was asked for; None where there is none."""
+    verified_size_bytes: int = 0
+    """How far it is."""
+    damaged_parts: Sequence[int] = ()
+    """Numbers of the parts that the last verification found damaged."""
+    is_changing: bool = False
+    """Whether it is being replaced or deleted at this moment."""
 
     @property
     def plan(self) -> PartPlan:

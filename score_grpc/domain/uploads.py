@@ -25,6 +25,8 @@ class AbortReason(Enum):
     EXPIRED = "EXPIRED"
     SUPPRESSED = "SUPPRESSED"
     """Its analysis was, while it completed."""
+    REPLACED = "REPLACED"
+    """By another upload of the same object."""
 
 
 LIVE = (UploadState.OPEN, UploadState.COMPLETING)
@@ -67,6 +69,8 @@ class Upload:
     """Of the last activity: a part persisted, a client that came back, a change of state."""
     abort_reason: AbortReason | None = None
     """Of an ABORTED upload; None where it was aborted before reasons were kept."""
+    replaces_generation: int = 0
+    """The generation whose place it takes; 0 where the object held nothing."""
 
     @property
     def plan(self) -> PartPlan:
@@ -81,13 +85,16 @@ class UploadPart:
     part_number: int
     size_bytes: int
     xxh3_128: str
-    """32 lower-case hexadecimal digits."""
+    """32 lower-case hexadecimal digits; empty where the server has not seen the bytes."""
     store_etag: str
+    md5: str = ""
+    """Of a part that came by a signed URL, 32 lower-case hexadecimal digits; else empty."""
 
 
 _ABORTED_WORDS = {
     AbortReason.EXPIRED: "expired",
     AbortReason.SUPPRESSED: "was aborted when its analysis was suppressed",
+    AbortReason.REPLACED: "was replaced by another one",
 }
 
 

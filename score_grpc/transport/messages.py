@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 from score.v1 import stored_object_pb2, upload_pb2
 
+from score_grpc.domain.errors import LISTED_PARTS
 from score_grpc.domain.stored_objects import StoredObject, Verification
 from score_grpc.domain.uploads import AbortReason, Upload, UploadPart, UploadState, expire_time
 
@@ -24,6 +25,7 @@ _ABORT_REASONS = {
     AbortReason.CALLER: upload_pb2.ABORT_REASON_CALLER,
     AbortReason.EXPIRED: upload_pb2.ABORT_REASON_EXPIRED,
     AbortReason.SUPPRESSED: upload_pb2.ABORT_REASON_SUPPRESSED,
+    AbortReason.REPLACED: upload_pb2.ABORT_REASON_REPLACED,
 }
 
 
@@ -41,6 +43,15 @@ def object_message(stored: StoredObject) -> stored_object_pb2.StoredObject:
         part_size_bytes=stored.part_size_bytes,
         part_total=stored.plan.part_total,
         create_time=_timestamp(stored.create_time),
+        verify_time=None if stored.verify_time is None else _timestamp(stored.verify_time),
+        verification_run=None
+        if stored.verify_start_time is None
+        else stored_object_pb2.VerificationRun(
+            start_time=_timestamp(stored.verify_start_time), verified_size_bytes=stored.verified_size_bytes
+        ),
+        damaged_part_numbers=stored.damaged_parts[:LISTED_PARTS],
+        damaged_part_total=len(stored.damaged_parts),
+        is_changing=stored.is_changing,
     )
 
 
@@ -75,7 +86,9 @@ def upload_message(upload: Upload, expiry: timedelta) -> upload_pb2.Upload:
 
 def part_message(part: UploadPart) -> upload_pb2.UploadPart:
     """Return the message of a part."""
-    return upload_pb2.UploadPart(part_number=part.part_number, size_bytes=part.size_bytes, xxh3_128=part.xxh3_128)
+    return upload_pb2.UploadPart(
+        part_number=part.part_number, size_bytes=part.size_bytes, xxh3_128=part.xxh3_128, md5=part.md5
+    )
 
 
 def _timestamp(moment: datetime) -> Timestamp:

@@ -250,6 +250,18 @@ class ObjectExistsError(StateConflictError, reason="OBJECT_EXISTS"):
     """Other bytes are stored under this id."""
 
 
+class UploadConflictError(StateConflictError, reason="UPLOAD_CONFLICT"):
+    """A live upload of another size holds the object."""
+
+
+class SigningUnsupportedError(StateConflictError, reason="SIGNING_UNSUPPORTED"):
+    """This server hands out no signed URLs."""
+
+
+class DeleteRefusedError(StateConflictError, reason="DELETE_REFUSED"):
+    """Objects of a PUBLISHED analysis are not deleted."""
+
+
 class UploadNotOpenError(StateConflictError, reason="UPLOAD_NOT_OPEN"):
     """The upload takes no chunks in its state, or can't be aborted any more."""
 
@@ -318,12 +330,20 @@ class TokenInvalidError(AccessError, reason="TOKEN_INVALID"):
     """The access token is not one this server accepts."""
 
 
+class SignatureInvalidError(AccessError, reason="SIGNATURE_INVALID"):
+    """A signed URL was altered or has expired."""
+
+
 class ScopeMissingError(AccessError, reason="SCOPE_MISSING"):
     """The caller lacks a scope (`metadata["scope"]`)."""
 
 
 class UnavailableError(ServiceError):
     """The service can't do it now."""
+
+
+class ChangingError(UnavailableError, reason="CHANGING"):
+    """The object is being replaced or deleted, or its analysis published, at this moment."""
 
 
 class UnreachableError(UnavailableError):

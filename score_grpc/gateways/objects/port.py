@@ -6,9 +6,9 @@ decided elsewhere. All methods block, may be called from many threads, and raise
 `score_grpc.domain.errors`, never a vendor's.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Protocol
 
 PIECE_BYTES = 1024 * 1024
@@ -45,6 +45,26 @@ class StoredBytes:
     size_bytes: int
     version: str
     """The store's mark of exactly these bytes; reads are pinned to it. Empty where a key is never rewritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorePart:
+    """A part as the store reports it."""
+
+    part_number: int
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """An HTTP request that needs no credential until it expires."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    """Part of the signature: to be sent exactly so."""
+    expire_time: datetime
 
 
 class PartWriter(Protocol):
@@ -128,6 +148,36 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Delete what is under the key, if anything is. Raises StoreUnavailableError."""
+
+    def put(self, key: str, data: Sequence[memoryview]) -> StoredBytes:
+        """Store a small object in one go, whole or not at all, durable on return. What was under the key is replaced.
+
+        Raises StoreUnavailableError, StoreFullError.
+        """
+
+    def list_parts(self, staging: Staging) -> Sequence[StorePart]:
+        """Return the parts of a staging as the store has them, by part number. Raises StagingLostError,
+        StoreUnavailableError.
+
+        A store whose `sign_part` is None may return none.
+        """
+
+    def sign_part(
+        self, staging: Staging, part_number: int, size_bytes: int, md5: str, lifetime: timedelta
+    ) -> SignedRequest | None:
+        """Sign a PUT of exactly these bytes, straight to the store; no network. None where the store can't.
+
+        The store refuses a body with another MD5. The answer's ETag is the one that `assemble` wants. It may expire
+        sooner than asked, with the credentials it is made of.
+        """
+
+    def sign_read(
+        self, key: str, version: str, byte_range: tuple[int, int] | None, lifetime: timedelta
+    ) -> SignedRequest | None:
+        """Sign a GET of an object, or of a range of it (first byte, length); no network. None where the store can't.
+
+        A GET of the whole takes a Range header of the caller's own. As to expiry see `sign_part`.
+        """
 
     def free_bytes(self) -> int | None:
         """Return how many bytes still fit, None where the store has no such limit."""

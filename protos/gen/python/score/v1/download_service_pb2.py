@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from score.v1 import item_error_pb2 as score_dot_v1_dot_item__error__pb2
+from score.v1 import signed_request_pb2 as score_dot_v1_dot_signed__request__pb2
 from score.v1 import stored_object_pb2 as score_dot_v1_dot_stored__object__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fscore/v1/download_service.proto\x12\x08score.v1\x1a\x1cscore/v1/stored_object.proto\"w\n\x11ReadObjectRequest\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x14.score.v1.OpenObjectH\x00R\x04open\x12+\n\x05range\x18\x02 \x01(\x0b\x32\x13.score.v1.ReadRangeH\x00R\x05rangeB\t\n\x07message\"v\n\nOpenObject\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x1e\n\ngeneration\x18\x02 \x01(\x03R\ngeneration\x12+\n\x11\x61llow_unpublished\x18\x03 \x01(\x08R\x10\x61llowUnpublished\"o\n\tReadRange\x12\x17\n\x07read_id\x18\x01 \x01(\x03R\x06readId\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\"\n\nsize_bytes\x18\x03 \x01(\x03H\x00R\tsizeBytes\x88\x01\x01\x42\r\n\x0b_size_bytes\"\xbf\x01\n\x12ReadObjectResponse\x12=\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectH\x00R\x0cstoredObject\x12(\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x12.score.v1.ReadDataH\x00R\x04\x64\x61ta\x12\x35\n\trange_end\x18\x03 \x01(\x0b\x32\x16.score.v1.ReadRangeEndH\x00R\x08rangeEndB\t\n\x07message\"y\n\x08ReadData\x12\x17\n\x07read_id\x18\x01 \x01(\x03R\x06readId\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x1c\n\x07xxh3_64\x18\x03 \x01(\x06H\x00R\x06xxh364\x88\x01\x01\x12\x12\n\x04\x64\x61ta\x18\x04 \x01(\x0cR\x04\x64\x61taB\n\n\x08_xxh3_64\"\'\n\x0cReadRangeEnd\x12\x17\n\x07read_id\x18\x01 \x01(\x03R\x06readId\"\xbf\x01\n\x17GetChunkManifestRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x1e\n\ngeneration\x18\x02 \x01(\x03R\ngeneration\x12+\n\x11\x61llow_unpublished\x18\x03 \x01(\x08R\x10\x61llowUnpublished\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"\xab\x01\n\x18GetChunkManifestResponse\x12;\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\x12*\n\x05parts\x18\x02 \x03(\x0b\x32\x14.score.v1.ObjectPartR\x05parts\x12&\n\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"^\n\nObjectPart\x12\x16\n\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x19\n\x08xxh3_128\x18\x03 \x01(\tR\x07xxh31282\xbe\x01\n\x0f\x44ownloadService\x12K\n\nReadObject\x12\x1b.score.v1.ReadObjectRequest\x1a\x1c.score.v1.ReadObjectResponse(\x01\x30\x01\x12^\n\x10GetChunkManifest\x12!.score.v1.GetChunkManifestRequest\x1a\".score.v1.GetChunkManifestResponse\"\x03\x90\x02\x01\x42r\n\x16org.songscore.score.v1B\x14\x44ownloadServiceProtoP\x01Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fscore/v1/download_service.proto\x12\x08score.v1\x1a\x19score/v1/item_error.proto\x1a\x1dscore/v1/signed_request.proto\x1a\x1cscore/v1/stored_object.proto\"w\n\x11ReadObjectRequest\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x14.score.v1.OpenObjectH\x00R\x04open\x12+\n\x05range\x18\x02 \x01(\x0b\x32\x13.score.v1.ReadRangeH\x00R\x05rangeB\t\n\x07message\"v\n\nOpenObject\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x1e\n\ngeneration\x18\x02 \x01(\x03R\ngeneration\x12+\n\x11\x61llow_unpublished\x18\x03 \x01(\x08R\x10\x61llowUnpublished\"o\n\tReadRange\x12\x17\n\x07read_id\x18\x01 \x01(\x03R\x06readId\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\"\n\nsize_bytes\x18\x03 \x01(\x03H\x00R\tsizeBytes\x88\x01\x01\x42\r\n\x0b_size_bytes\"\xbf\x01\n\x12ReadObjectResponse\x12=\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectH\x00R\x0cstoredObject\x12(\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x12.score.v1.ReadDataH\x00R\x04\x64\x61ta\x12\x35\n\trange_end\x18\x03 \x01(\x0b\x32\x16.score.v1.ReadRangeEndH\x00R\x08rangeEndB\t\n\x07message\"y\n\x08ReadData\x12\x17\n\x07read_id\x18\x01 \x01(\x03R\x06readId\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x1c\n\x07xxh3_64\x18\x03 \x01(\x06H\x00R\x06xxh364\x88\x01\x01\x12\x12\n\x04\x64\x61ta\x18\x04 \x01(\x0cR\x04\x64\x61taB\n\n\x08_xxh3_64\"\'\n\x0cReadRangeEnd\x12\x17\n\x07read_id\x18\x01 \x01(\x03R\x06readId\"`\n\x12ReadObjectsRequest\x12\x1d\n\nobject_ids\x18\x01 \x03(\tR\tobjectIds\x12+\n\x11\x61llow_unpublished\x18\x02 \x01(\x08R\x10\x61llowUnpublished\"\x85\x02\n\x13ReadObjectsResponse\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12=\n\rstored_object\x18\x02 \x01(\x0b\x32\x16.score.v1.StoredObjectH\x00R\x0cstoredObject\x12/\n\x07refusal\x18\x03 \x01(\x0b\x32\x13.score.v1.ItemErrorH\x00R\x07refusal\x12/\n\x04\x64\x61ta\x18\x04 \x01(\x0b\x32\x19.score.v1.SmallObjectDataH\x00R\x04\x64\x61ta\x12,\n\x03\x65nd\x18\x05 \x01(\x0b\x32\x18.score.v1.SmallObjectEndH\x00R\x03\x65ndB\t\n\x07message\"O\n\x0fSmallObjectData\x12\x1c\n\x07xxh3_64\x18\x01 \x01(\x06H\x00R\x06xxh364\x88\x01\x01\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61taB\n\n\x08_xxh3_64\"+\n\x0eSmallObjectEnd\x12\x19\n\x08xxh3_128\x18\x01 \x01(\tR\x07xxh3128\"\xd9\x01\n\x13SignDownloadRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x1e\n\ngeneration\x18\x02 \x01(\x03R\ngeneration\x12+\n\x11\x61llow_unpublished\x18\x03 \x01(\x08R\x10\x61llowUnpublished\x12-\n\x06ranges\x18\x04 \x03(\x0b\x32\x15.score.v1.RangeToSignR\x06ranges\x12)\n\x10lifetime_seconds\x18\x05 \x01(\x05R\x0flifetimeSeconds\"D\n\x0bRangeToSign\x12\x16\n\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\"\x88\x01\n\x14SignDownloadResponse\x12;\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\x12\x33\n\x08requests\x18\x02 \x03(\x0b\x32\x17.score.v1.SignedRequestR\x08requests\"\xbf\x01\n\x17GetChunkManifestRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x1e\n\ngeneration\x18\x02 \x01(\x03R\ngeneration\x12+\n\x11\x61llow_unpublished\x18\x03 \x01(\x08R\x10\x61llowUnpublished\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"\xab\x01\n\x18GetChunkManifestResponse\x12;\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\x12*\n\x05parts\x18\x02 \x03(\x0b\x32\x14.score.v1.ObjectPartR\x05parts\x12&\n\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"\x8f\x01\n\nObjectPart\x12\x16\n\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x19\n\x08xxh3_128\x18\x03 \x01(\tR\x07xxh3128\x12\x10\n\x03md5\x18\x04 \x01(\tR\x03md5\x12\x1d\n\nis_damaged\x18\x05 \x01(\x08R\tisDamaged2\xdb\x02\n\x0f\x44ownloadService\x12K\n\nReadObject\x12\x1b.score.v1.ReadObjectRequest\x1a\x1c.score.v1.ReadObjectResponse(\x01\x30\x01\x12L\n\x0bReadObjects\x12\x1c.score.v1.ReadObjectsRequest\x1a\x1d.score.v1.ReadObjectsResponse0\x01\x12M\n\x0cSignDownload\x12\x1d.score.v1.SignDownloadRequest\x1a\x1e.score.v1.SignDownloadResponse\x12^\n\x10GetChunkManifest\x12!.score.v1.GetChunkManifestRequest\x1a\".score.v1.GetChunkManifestResponse\"\x03\x90\x02\x01\x42r\n\x16org.songscore.score.v1B\x14\x44ownloadServiceProtoP\x01Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +37,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\026org.songscore.score.v1B\024DownloadServiceProtoP\001Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1'
   _globals['_DOWNLOADSERVICE'].methods_by_name['GetChunkManifest']._loaded_options = None
   _globals['_DOWNLOADSERVICE'].methods_by_name['GetChunkManifest']._serialized_options = b'\220\002\001'
-  _globals['_READOBJECTREQUEST']._serialized_start=75
-  _globals['_READOBJECTREQUEST']._serialized_end=194
-  _globals['_OPENOBJECT']._serialized_start=196
-  _globals['_OPENOBJECT']._serialized_end=314
-  _globals['_READRANGE']._serialized_start=316
-  _globals['_READRANGE']._serialized_end=427
-  _globals['_READOBJECTRESPONSE']._serialized_start=430
-  _globals['_READOBJECTRESPONSE']._serialized_end=621
-  _globals['_READDATA']._serialized_start=623
-  _globals['_READDATA']._serialized_end=744
-  _globals['_READRANGEEND']._serialized_start=746
-  _globals['_READRANGEEND']._serialized_end=785
-  _globals['_GETCHUNKMANIFESTREQUEST']._serialized_start=788
-  _globals['_GETCHUNKMANIFESTREQUEST']._serialized_end=979
-  _globals['_GETCHUNKMANIFESTRESPONSE']._serialized_start=982
-  _globals['_GETCHUNKMANIFESTRESPONSE']._serialized_end=1153
-  _globals['_OBJECTPART']._serialized_start=1155
-  _globals['_OBJECTPART']._serialized_end=1249
-  _globals['_DOWNLOADSERVICE']._serialized_start=1252
-  _globals['_DOWNLOADSERVICE']._serialized_end=1442
+  _globals['_READOBJECTREQUEST']._serialized_start=133
+  _globals['_READOBJECTREQUEST']._serialized_end=252
+  _globals['_OPENOBJECT']._serialized_start=254
+  _globals['_OPENOBJECT']._serialized_end=372
+  _globals['_READRANGE']._serialized_start=374
+  _globals['_READRANGE']._serialized_end=485
+  _globals['_READOBJECTRESPONSE']._serialized_start=488
+  _globals['_READOBJECTRESPONSE']._serialized_end=679
+  _globals['_READDATA']._serialized_start=681
+  _globals['_READDATA']._serialized_end=802
+  _globals['_READRANGEEND']._serialized_start=804
+  _globals['_READRANGEEND']._serialized_end=843
+  _globals['_READOBJECTSREQUEST']._serialized_start=845
+  _globals['_READOBJECTSREQUEST']._serialized_end=941
+  _globals['_READOBJECTSRESPONSE']._serialized_start=944
+  _globals['_READOBJECTSRESPONSE']._serialized_end=1205
+  _globals['_SMALLOBJECTDATA']._serialized_start=1207
+  _globals['_SMALLOBJECTDATA']._serialized_end=1286
+  _globals['_SMALLOBJECTEND']._serialized_start=1288
+  _globals['_SMALLOBJECTEND']._serialized_end=1331
+  _globals['_SIGNDOWNLOADREQUEST']._serialized_start=1334
+  _globals['_SIGNDOWNLOADREQUEST']._serialized_end=1551
+  _globals['_RANGETOSIGN']._serialized_start=1553
+  _globals['_RANGETOSIGN']._serialized_end=1621
+  _globals['_SIGNDOWNLOADRESPONSE']._serialized_start=1624
+  _globals['_SIGNDOWNLOADRESPONSE']._serialized_end=1760
+  _globals['_GETCHUNKMANIFESTREQUEST']._serialized_start=1763
+  _globals['_GETCHUNKMANIFESTREQUEST']._serialized_end=1954
+  _globals['_GETCHUNKMANIFESTRESPONSE']._serialized_start=1957
+  _globals['_GETCHUNKMANIFESTRESPONSE']._serialized_end=2128
+  _globals['_OBJECTPART']._serialized_start=2131
+  _globals['_OBJECTPART']._serialized_end=2274
+  _globals['_DOWNLOADSERVICE']._serialized_start=2277
+  _globals['_DOWNLOADSERVICE']._serialized_end=2624
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from score.v1 import item_error_pb2 as _item_error_pb2
+from score.v1 import signed_request_pb2 as _signed_request_pb2
 from score.v1 import stored_object_pb2 as _stored_object_pb2
 import builtins as _builtins
 import sys
@@ -210,6 +212,234 @@ class ReadRangeEnd(_message.Message):
 Global___ReadRangeEnd: _TypeAlias = ReadRangeEnd  # noqa: Y015
 
 @_typing.final
+class ReadObjectsRequest(_message.Message):
+    """Request of ReadObjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_IDS_FIELD_NUMBER: _builtins.int
+    ALLOW_UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    allow_unpublished: _builtins.bool
+    """As in OpenObject."""
+    @_builtins.property
+    def object_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 500 object ids."""
+
+    def __init__(
+        self,
+        *,
+        object_ids: _abc.Iterable[_builtins.str] | None = ...,
+        allow_unpublished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_unpublished", b"allow_unpublished", "object_ids", b"object_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadObjectsRequest: _TypeAlias = ReadObjectsRequest  # noqa: Y015
+
+@_typing.final
+class ReadObjectsResponse(_message.Message):
+    """Response of ReadObjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    STORED_OBJECT_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which of the ids asked for, counted from 0."""
+    @_builtins.property
+    def stored_object(self) -> _stored_object_pb2.StoredObject:
+        """The object. Its `data` follow."""
+
+    @_builtins.property
+    def refusal(self) -> _item_error_pb2.ItemError:
+        """Why it can't be read."""
+
+    @_builtins.property
+    def data(self) -> Global___SmallObjectData:
+        """Bytes of the object."""
+
+    @_builtins.property
+    def end(self) -> Global___SmallObjectEnd:
+        """The object is complete."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        stored_object: _stored_object_pb2.StoredObject | None = ...,
+        refusal: _item_error_pb2.ItemError | None = ...,
+        data: Global___SmallObjectData | None = ...,
+        end: Global___SmallObjectEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "message", b"message", "refusal", b"refusal", "stored_object", b"stored_object"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "index", b"index", "message", b"message", "refusal", b"refusal", "stored_object", b"stored_object"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["stored_object", "refusal", "data", "end"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___ReadObjectsResponse: _TypeAlias = ReadObjectsResponse  # noqa: Y015
+
+@_typing.final
+class SmallObjectData(_message.Message):
+    """Bytes of an object. `data` comes last on purpose, as in UploadChunk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    XXH3_64_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    xxh3_64: _builtins.int
+    """xxh3_64 (seed 0) over `data` alone. Always sent."""
+    data: _builtins.bytes
+    """At most 1 MiB. (Base64 in JSON.)"""
+    def __init__(
+        self,
+        *,
+        xxh3_64: _builtins.int | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_xxh3_64", b"_xxh3_64", "xxh3_64", b"xxh3_64"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_xxh3_64", b"_xxh3_64", "data", b"data", "xxh3_64", b"xxh3_64"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__xxh3_64: _TypeAlias = _typing.Literal["xxh3_64"]  # noqa: Y015
+    _WhichOneofArgType__xxh3_64: _TypeAlias = _typing.Literal["_xxh3_64", b"_xxh3_64"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__xxh3_64) -> _WhichOneofReturnType__xxh3_64 | None: ...
+
+Global___SmallObjectData: _TypeAlias = SmallObjectData  # noqa: Y015
+
+@_typing.final
+class SmallObjectEnd(_message.Message):
+    """An object is complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    XXH3_128_FIELD_NUMBER: _builtins.int
+    xxh3_128: _builtins.str
+    """xxh3_128 (seed 0) of all its bytes, as ObjectPart.xxh3_128. Empty where it is not known, and for an empty
+    object.
+    """
+    def __init__(
+        self,
+        *,
+        xxh3_128: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["xxh3_128", b"xxh3_128"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmallObjectEnd: _TypeAlias = SmallObjectEnd  # noqa: Y015
+
+@_typing.final
+class SignDownloadRequest(_message.Message):
+    """Request of SignDownload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    ALLOW_UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    RANGES_FIELD_NUMBER: _builtins.int
+    LIFETIME_SECONDS_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.str
+    """Id of the object. Required."""
+    generation: _builtins.int
+    """The generation to read. 0 means the current one."""
+    allow_unpublished: _builtins.bool
+    """As in OpenObject."""
+    lifetime_seconds: _builtins.int
+    """How long the URLs shall hold, in seconds, 1 to 86 400. 0 means 3600. Credentials of the server that end
+    sooner shorten it.
+    """
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___RangeToSign]:
+        """Up to 256 ranges, one URL each. None means one URL for the whole, which takes a Range header of the
+        caller's own.
+        """
+
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        allow_unpublished: _builtins.bool = ...,
+        ranges: _abc.Iterable[Global___RangeToSign] | None = ...,
+        lifetime_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_unpublished", b"allow_unpublished", "generation", b"generation", "lifetime_seconds", b"lifetime_seconds", "object_id", b"object_id", "ranges", b"ranges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignDownloadRequest: _TypeAlias = SignDownloadRequest  # noqa: Y015
+
+@_typing.final
+class RangeToSign(_message.Message):
+    """Bytes to be read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """First byte, from 0."""
+    size_bytes: _builtins.int
+    """How many bytes, at least 1."""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RangeToSign: _TypeAlias = RangeToSign  # noqa: Y015
+
+@_typing.final
+class SignDownloadResponse(_message.Message):
+    """Response of SignDownload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORED_OBJECT_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stored_object(self) -> _stored_object_pb2.StoredObject:
+        """The object and its generation."""
+
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[_signed_request_pb2.SignedRequest]:
+        """One for each range, in the order asked; or one for the whole."""
+
+    def __init__(
+        self,
+        *,
+        stored_object: _stored_object_pb2.StoredObject | None = ...,
+        requests: _abc.Iterable[_signed_request_pb2.SignedRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stored_object", b"stored_object"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "stored_object", b"stored_object"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignDownloadResponse: _TypeAlias = SignDownloadResponse  # noqa: Y015
+
+@_typing.final
 class GetChunkManifestRequest(_message.Message):
     """Request of GetChunkManifest."""
 
@@ -290,22 +520,32 @@ class ObjectPart(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     XXH3_128_FIELD_NUMBER: _builtins.int
+    MD5_FIELD_NUMBER: _builtins.int
+    IS_DAMAGED_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
     """First byte, from 0."""
     size_bytes: _builtins.int
     """Length in bytes."""
     xxh3_128: _builtins.str
-    """xxh3_128 (seed 0) of its bytes: 32 lower-case hexadecimal digits of the canonical form."""
+    """xxh3_128 (seed 0) of its bytes: 32 lower-case hexadecimal digits of the canonical form. Empty where the
+    server has not read them yet: an adopted object before VerifyObject.
+    """
+    md5: _builtins.str
+    """MD5 of its bytes where that is known instead: 32 lower-case hexadecimal digits. Else empty."""
+    is_damaged: _builtins.bool
+    """Whether the last verification found other bytes here."""
     def __init__(
         self,
         *,
         offset: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
         xxh3_128: _builtins.str = ...,
+        md5: _builtins.str = ...,
+        is_damaged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "size_bytes", b"size_bytes", "xxh3_128", b"xxh3_128"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_damaged", b"is_damaged", "md5", b"md5", "offset", b"offset", "size_bytes", b"size_bytes", "xxh3_128", b"xxh3_128"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

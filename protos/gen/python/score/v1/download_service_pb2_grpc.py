@@ -47,6 +47,16 @@ class DownloadServiceStub(object):
                 request_serializer=score_dot_v1_dot_download__service__pb2.ReadObjectRequest.SerializeToString,
                 response_deserializer=score_dot_v1_dot_download__service__pb2.ReadObjectResponse.FromString,
                 _registered_method=True)
+        self.ReadObjects = channel.unary_stream(
+                '/score.v1.DownloadService/ReadObjects',
+                request_serializer=score_dot_v1_dot_download__service__pb2.ReadObjectsRequest.SerializeToString,
+                response_deserializer=score_dot_v1_dot_download__service__pb2.ReadObjectsResponse.FromString,
+                _registered_method=True)
+        self.SignDownload = channel.unary_unary(
+                '/score.v1.DownloadService/SignDownload',
+                request_serializer=score_dot_v1_dot_download__service__pb2.SignDownloadRequest.SerializeToString,
+                response_deserializer=score_dot_v1_dot_download__service__pb2.SignDownloadResponse.FromString,
+                _registered_method=True)
         self.GetChunkManifest = channel.unary_unary(
                 '/score.v1.DownloadService/GetChunkManifest',
                 request_serializer=score_dot_v1_dot_download__service__pb2.GetChunkManifestRequest.SerializeToString,
@@ -97,6 +107,44 @@ class DownloadServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadObjects(self, request, context):
+        """Reads many small objects whole, one after the other in the order asked, without a question in between.
+
+        For each object the server sends either a `refusal`, or the `stored_object`, `data` messages in order and
+        without gaps, and the `end` with the part's digest. A refusal concerns its object alone.
+
+        What is always true: an object has at most one part, 16 MiB; larger ones are refused and go by ReadObject.
+        All bytes of an object are of one generation.
+
+        How to resume: ask again for the objects whose `end` has not come.
+
+        In `refusal`: OBJECT_NOT_FOUND, ANALYSIS_NOT_PUBLISHED, SCOPE_MISSING, STORED_BYTES_CORRUPT,
+        STORE_UNAVAILABLE (retry), SONG_UNAVAILABLE (retry), and FIELD_INVALID for an object that is too large.
+
+        Errors:
+        INVALID_ARGUMENT FIELD_INVALID          no id, or more than 500.
+        RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry after RetryInfo.
+        UNAVAILABLE SONG_UNAVAILABLE, DRAINING  resume.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignDownload(self, request, context):
+        """Hands out URLs to GET the object, or ranges of it, without any credential.
+
+        Send `method` to `url` with exactly these `headers`; the answer is 206 with the range, or 200 with the whole.
+        Verify what comes by GetChunkManifest. 403 means expired: sign again.
+
+        Errors: as ReadObject, and
+        FAILED_PRECONDITION SIGNING_UNSUPPORTED use ReadObject.
+        INVALID_ARGUMENT FIELD_INVALID          more than 256 ranges, or a bad lifetime.
+        OUT_OF_RANGE RANGE_INVALID              a range does not lie in the object.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetChunkManifest(self, request, context):
         """Returns what it takes to verify and repair a local copy part by part.
 
@@ -115,6 +163,16 @@ def add_DownloadServiceServicer_to_server(servicer, server):
                     servicer.ReadObject,
                     request_deserializer=score_dot_v1_dot_download__service__pb2.ReadObjectRequest.FromString,
                     response_serializer=score_dot_v1_dot_download__service__pb2.ReadObjectResponse.SerializeToString,
+            ),
+            'ReadObjects': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadObjects,
+                    request_deserializer=score_dot_v1_dot_download__service__pb2.ReadObjectsRequest.FromString,
+                    response_serializer=score_dot_v1_dot_download__service__pb2.ReadObjectsResponse.SerializeToString,
+            ),
+            'SignDownload': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignDownload,
+                    request_deserializer=score_dot_v1_dot_download__service__pb2.SignDownloadRequest.FromString,
+                    response_serializer=score_dot_v1_dot_download__service__pb2.SignDownloadResponse.SerializeToString,
             ),
             'GetChunkManifest': grpc.unary_unary_rpc_method_handler(
                     servicer.GetChunkManifest,
@@ -157,6 +215,60 @@ class DownloadService(object):
             '/score.v1.DownloadService/ReadObject',
             score_dot_v1_dot_download__service__pb2.ReadObjectRequest.SerializeToString,
             score_dot_v1_dot_download__service__pb2.ReadObjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadObjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/score.v1.DownloadService/ReadObjects',
+            score_dot_v1_dot_download__service__pb2.ReadObjectsRequest.SerializeToString,
+            score_dot_v1_dot_download__service__pb2.ReadObjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignDownload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/score.v1.DownloadService/SignDownload',
+            score_dot_v1_dot_download__service__pb2.SignDownloadRequest.SerializeToString,
+            score_dot_v1_dot_download__service__pb2.SignDownloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,36 @@ class DownloadServiceStub:
       RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry after RetryInfo.
       UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE, DRAINING  resume.
     """
+    ReadObjects: _grpc.UnaryStreamMultiCallable[_download_service_pb2.ReadObjectsRequest, _download_service_pb2.ReadObjectsResponse]
+    """Reads many small objects whole, one after the other in the order asked, without a question in between.
+
+    For each object the server sends either a `refusal`, or the `stored_object`, `data` messages in order and
+    without gaps, and the `end` with the part's digest. A refusal concerns its object alone.
+
+    What is always true: an object has at most one part, 16 MiB; larger ones are refused and go by ReadObject.
+    All bytes of an object are of one generation.
+
+    How to resume: ask again for the objects whose `end` has not come.
+
+    In `refusal`: OBJECT_NOT_FOUND, ANALYSIS_NOT_PUBLISHED, SCOPE_MISSING, STORED_BYTES_CORRUPT,
+    STORE_UNAVAILABLE (retry), SONG_UNAVAILABLE (retry), and FIELD_INVALID for an object that is too large.
+
+    Errors:
+      INVALID_ARGUMENT FIELD_INVALID          no id, or more than 500.
+      RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry after RetryInfo.
+      UNAVAILABLE SONG_UNAVAILABLE, DRAINING  resume.
+    """
+    SignDownload: _grpc.UnaryUnaryMultiCallable[_download_service_pb2.SignDownloadRequest, _download_service_pb2.SignDownloadResponse]
+    """Hands out URLs to GET the object, or ranges of it, without any credential.
+
+    Send `method` to `url` with exactly these `headers`; the answer is 206 with the range, or 200 with the whole.
+    Verify what comes by GetChunkManifest. 403 means expired: sign again.
+
+    Errors: as ReadObject, and
+      FAILED_PRECONDITION SIGNING_UNSUPPORTED use ReadObject.
+      INVALID_ARGUMENT FIELD_INVALID          more than 256 ranges, or a bad lifetime.
+      OUT_OF_RANGE RANGE_INVALID              a range does not lie in the object.
+    """
     GetChunkManifest: _grpc.UnaryUnaryMultiCallable[_download_service_pb2.GetChunkManifestRequest, _download_service_pb2.GetChunkManifestResponse]
     """Returns what it takes to verify and repair a local copy part by part.
 
@@ -103,6 +133,48 @@ class DownloadServiceServicer(metaclass=_abc_1.ABCMeta):
           DATA_LOSS STORED_BYTES_CORRUPT          the store returned too few bytes.
           RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry after RetryInfo.
           UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE, DRAINING  resume.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadObjects(
+        self,
+        request: _download_service_pb2.ReadObjectsRequest,
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_download_service_pb2.ReadObjectsResponse]:
+        """Reads many small objects whole, one after the other in the order asked, without a question in between.
+
+        For each object the server sends either a `refusal`, or the `stored_object`, `data` messages in order and
+        without gaps, and the `end` with the part's digest. A refusal concerns its object alone.
+
+        What is always true: an object has at most one part, 16 MiB; larger ones are refused and go by ReadObject.
+        All bytes of an object are of one generation.
+
+        How to resume: ask again for the objects whose `end` has not come.
+
+        In `refusal`: OBJECT_NOT_FOUND, ANALYSIS_NOT_PUBLISHED, SCOPE_MISSING, STORED_BYTES_CORRUPT,
+        STORE_UNAVAILABLE (retry), SONG_UNAVAILABLE (retry), and FIELD_INVALID for an object that is too large.
+
+        Errors:
+          INVALID_ARGUMENT FIELD_INVALID          no id, or more than 500.
+          RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry after RetryInfo.
+          UNAVAILABLE SONG_UNAVAILABLE, DRAINING  resume.
+        """
+
+    @_abc_1.abstractmethod
+    def SignDownload(
+        self,
+        request: _download_service_pb2.SignDownloadRequest,
+        context: _grpc.ServicerContext,
+    ) -> _download_service_pb2.SignDownloadResponse:
+        """Hands out URLs to GET the object, or ranges of it, without any credential.
+
+        Send `method` to `url` with exactly these `headers`; the answer is 206 with the range, or 200 with the whole.
+        Verify what comes by GetChunkManifest. 403 means expired: sign again.
+
+        Errors: as ReadObject, and
+          FAILED_PRECONDITION SIGNING_UNSUPPORTED use ReadObject.
+          INVALID_ARGUMENT FIELD_INVALID          more than 256 ranges, or a bad lifetime.
+          OUT_OF_RANGE RANGE_INVALID              a range does not lie in the object.
         """
 
     @_abc_1.abstractmethod

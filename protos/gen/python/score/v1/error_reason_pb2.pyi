@@ -88,6 +88,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. A field is missing or out of its bounds (metadata `field`). Example: part_number 0."""
     ERROR_REASON_UNKNOWN_ERROR: _ErrorReason.ValueType  # 29
     """INTERNAL. A defect of Score. The message has an id under which the log holds the details."""
+    ERROR_REASON_UPLOAD_CONFLICT: _ErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION. A live upload of another size holds the object. Example: the registration was
+    corrected meanwhile. StartUpload with `replace` aborts it, and its parts are lost.
+    """
+    ERROR_REASON_SIGNING_UNSUPPORTED: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION. This server hands out no signed URLs: its store can't, and it has no HTTP listener.
+    Use streams.
+    """
+    ERROR_REASON_DELETE_REFUSED: _ErrorReason.ValueType  # 32
+    """FAILED_PRECONDITION. Objects of a PUBLISHED analysis are not deleted. Unpublish or suppress it first."""
+    ERROR_REASON_CHANGING: _ErrorReason.ValueType  # 33
+    """ABORTED. The object is being replaced or deleted, or its analysis published, at this moment. Retry."""
+    ERROR_REASON_SIGNATURE_INVALID: _ErrorReason.ValueType  # 34
+    """PERMISSION_DENIED. The signed URL was altered, or has expired: sign again. Only where Score itself serves
+    signed URLs.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: `google.rpc.ErrorInfo.reason` is the value's name without the prefix
@@ -165,4 +181,20 @@ ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 28
 """INVALID_ARGUMENT. A field is missing or out of its bounds (metadata `field`). Example: part_number 0."""
 ERROR_REASON_UNKNOWN_ERROR: ErrorReason.ValueType  # 29
 """INTERNAL. A defect of Score. The message has an id under which the log holds the details."""
+ERROR_REASON_UPLOAD_CONFLICT: ErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION. A live upload of another size holds the object. Example: the registration was
+corrected meanwhile. StartUpload with `replace` aborts it, and its parts are lost.
+"""
+ERROR_REASON_SIGNING_UNSUPPORTED: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION. This server hands out no signed URLs: its store can't, and it has no HTTP listener.
+Use streams.
+"""
+ERROR_REASON_DELETE_REFUSED: ErrorReason.ValueType  # 32
+"""FAILED_PRECONDITION. Objects of a PUBLISHED analysis are not deleted. Unpublish or suppress it first."""
+ERROR_REASON_CHANGING: ErrorReason.ValueType  # 33
+"""ABORTED. The object is being replaced or deleted, or its analysis published, at this moment. Retry."""
+ERROR_REASON_SIGNATURE_INVALID: ErrorReason.ValueType  # 34
+"""PERMISSION_DENIED. The signed URL was altered, or has expired: sign again. Only where Score itself serves
+signed URLs.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from score.v1 import stored_object_pb2 as _stored_object_pb2
 import builtins as _builtins
@@ -18,6 +19,186 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class ListObjectsRequest(_message.Message):
+    """Request of ListObjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
+    CREATED_FROM_FIELD_NUMBER: _builtins.int
+    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    ALLOW_UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """Objects of this study. Empty means all that the caller may see, which needs a system scope."""
+    analysis_id: _builtins.str
+    """Objects of this analysis. Empty means any."""
+    verification: _stored_object_pb2.Verification.ValueType
+    """Objects in this verification. Unspecified means any."""
+    allow_unpublished: _builtins.bool
+    """As in GetObjectRequest."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1000. 0 means 100. A page may hold fewer, since what this caller may not read is
+    left out; only an empty `next_page_token` is the end.
+    """
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty means the first page."""
+    @_builtins.property
+    def created_from(self) -> _timestamp_pb2.Timestamp:
+        """Objects that became visible at this moment or later. Absent means no bound."""
+
+    @_builtins.property
+    def created_before(self) -> _timestamp_pb2.Timestamp:
+        """Objects that became visible before this moment. Absent means no bound."""
+
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        analysis_id: _builtins.str = ...,
+        verification: _stored_object_pb2.Verification.ValueType = ...,
+        created_from: _timestamp_pb2.Timestamp | None = ...,
+        created_before: _timestamp_pb2.Timestamp | None = ...,
+        allow_unpublished: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_before", b"created_before", "created_from", b"created_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_unpublished", b"allow_unpublished", "analysis_id", b"analysis_id", "created_before", b"created_before", "created_from", b"created_from", "page_size", b"page_size", "page_token", b"page_token", "study_id", b"study_id", "verification", b"verification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListObjectsRequest: _TypeAlias = ListObjectsRequest  # noqa: Y015
+
+@_typing.final
+class ListObjectsResponse(_message.Message):
+    """Response of ListObjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORED_OBJECTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Opaque; give it back as `page_token` for the next page. Empty on the last page."""
+    @_builtins.property
+    def stored_objects(self) -> _containers.RepeatedCompositeFieldContainer[_stored_object_pb2.StoredObject]:
+        """Objects of this page, newest first."""
+
+    def __init__(
+        self,
+        *,
+        stored_objects: _abc.Iterable[_stored_object_pb2.StoredObject] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "stored_objects", b"stored_objects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListObjectsResponse: _TypeAlias = ListObjectsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyObjectRequest(_message.Message):
+    """Request of VerifyObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.str
+    """Id of the object. Required."""
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_id", b"object_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyObjectRequest: _TypeAlias = VerifyObjectRequest  # noqa: Y015
+
+@_typing.final
+class VerifyObjectResponse(_message.Message):
+    """Response of VerifyObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORED_OBJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stored_object(self) -> _stored_object_pb2.StoredObject:
+        """The object, with its `verification_run` while one is under way."""
+
+    def __init__(
+        self,
+        *,
+        stored_object: _stored_object_pb2.StoredObject | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stored_object", b"stored_object"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stored_object", b"stored_object"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyObjectResponse: _TypeAlias = VerifyObjectResponse  # noqa: Y015
+
+@_typing.final
+class DeleteObjectRequest(_message.Message):
+    """Request of DeleteObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.str
+    """Id of the object. Required."""
+    reason: _builtins.str
+    """Why, for the audit: 1 to 1000 characters. Required."""
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_id", b"object_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteObjectRequest: _TypeAlias = DeleteObjectRequest  # noqa: Y015
+
+@_typing.final
+class DeleteObjectResponse(_message.Message):
+    """Response of DeleteObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORED_OBJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stored_object(self) -> _stored_object_pb2.StoredObject:
+        """The object as it was."""
+
+    def __init__(
+        self,
+        *,
+        stored_object: _stored_object_pb2.StoredObject | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stored_object", b"stored_object"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stored_object", b"stored_object"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteObjectResponse: _TypeAlias = DeleteObjectResponse  # noqa: Y015
 
 @_typing.final
 class GetObjectRequest(_message.Message):

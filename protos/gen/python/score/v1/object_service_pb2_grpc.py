@@ -48,6 +48,21 @@ class ObjectServiceStub(object):
                 request_serializer=score_dot_v1_dot_object__service__pb2.BatchGetObjectsRequest.SerializeToString,
                 response_deserializer=score_dot_v1_dot_object__service__pb2.BatchGetObjectsResponse.FromString,
                 _registered_method=True)
+        self.ListObjects = channel.unary_unary(
+                '/score.v1.ObjectService/ListObjects',
+                request_serializer=score_dot_v1_dot_object__service__pb2.ListObjectsRequest.SerializeToString,
+                response_deserializer=score_dot_v1_dot_object__service__pb2.ListObjectsResponse.FromString,
+                _registered_method=True)
+        self.VerifyObject = channel.unary_unary(
+                '/score.v1.ObjectService/VerifyObject',
+                request_serializer=score_dot_v1_dot_object__service__pb2.VerifyObjectRequest.SerializeToString,
+                response_deserializer=score_dot_v1_dot_object__service__pb2.VerifyObjectResponse.FromString,
+                _registered_method=True)
+        self.DeleteObject = channel.unary_unary(
+                '/score.v1.ObjectService/DeleteObject',
+                request_serializer=score_dot_v1_dot_object__service__pb2.DeleteObjectRequest.SerializeToString,
+                response_deserializer=score_dot_v1_dot_object__service__pb2.DeleteObjectResponse.FromString,
+                _registered_method=True)
 
 
 class ObjectServiceServicer(object):
@@ -85,6 +100,51 @@ class ObjectServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListObjects(self, request, context):
+        """Returns objects that the caller may read, newest first.
+
+        Errors:
+        INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad filter, page size or token.
+        PERMISSION_DENIED SCOPE_MISSING         without a study: needs a system scope.
+        UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyObject(self, request, context):
+        """Reads all bytes of an object again, in the background, and compares them with the parts' digests and the
+        registered MD5. Answers at once, with `verification_run`; ask GetObject until that is absent. Repeating
+        the call attaches to the run under way.
+
+        What comes of it: VERIFIED with `verify_time`, or UNVERIFIED with `damaged_part_numbers`. A damaged object
+        is mended by uploading the same bytes again; it keeps its id, and gets a further generation.
+
+        Errors:
+        NOT_FOUND OBJECT_NOT_FOUND              nothing visible under this id.
+        PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study, or a system scope.
+        UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteObject(self, request, context):
+        """Deletes an object for good. Its id may get bytes again by an upload. The bytes leave the store after the
+        longest age of a stream, so that downloads under way end whole.
+
+        Errors:
+        NOT_FOUND OBJECT_NOT_FOUND              nothing visible under this id. So a repeated call says.
+        PERMISSION_DENIED SCOPE_MISSING         needs the system scope WRITE.
+        FAILED_PRECONDITION DELETE_REFUSED      the analysis is PUBLISHED.
+        INVALID_ARGUMENT FIELD_INVALID          no reason, or one that is too long.
+        ABORTED CHANGING                        it is being published, replaced or deleted; retry.
+        UNAVAILABLE SONG_UNAVAILABLE            Song can't say in which state the analysis is; retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ObjectServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +157,21 @@ def add_ObjectServiceServicer_to_server(servicer, server):
                     servicer.BatchGetObjects,
                     request_deserializer=score_dot_v1_dot_object__service__pb2.BatchGetObjectsRequest.FromString,
                     response_serializer=score_dot_v1_dot_object__service__pb2.BatchGetObjectsResponse.SerializeToString,
+            ),
+            'ListObjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListObjects,
+                    request_deserializer=score_dot_v1_dot_object__service__pb2.ListObjectsRequest.FromString,
+                    response_serializer=score_dot_v1_dot_object__service__pb2.ListObjectsResponse.SerializeToString,
+            ),
+            'VerifyObject': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyObject,
+                    request_deserializer=score_dot_v1_dot_object__service__pb2.VerifyObjectRequest.FromString,
+                    response_serializer=score_dot_v1_dot_object__service__pb2.VerifyObjectResponse.SerializeToString,
+            ),
+            'DeleteObject': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteObject,
+                    request_deserializer=score_dot_v1_dot_object__service__pb2.DeleteObjectRequest.FromString,
+                    response_serializer=score_dot_v1_dot_object__service__pb2.DeleteObjectResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -157,6 +232,87 @@ class ObjectService(object):
             '/score.v1.ObjectService/BatchGetObjects',
             score_dot_v1_dot_object__service__pb2.BatchGetObjectsRequest.SerializeToString,
             score_dot_v1_dot_object__service__pb2.BatchGetObjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListObjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/score.v1.ObjectService/ListObjects',
+            score_dot_v1_dot_object__service__pb2.ListObjectsRequest.SerializeToString,
+            score_dot_v1_dot_object__service__pb2.ListObjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyObject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/score.v1.ObjectService/VerifyObject',
+            score_dot_v1_dot_object__service__pb2.VerifyObjectRequest.SerializeToString,
+            score_dot_v1_dot_object__service__pb2.VerifyObjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteObject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/score.v1.ObjectService/DeleteObject',
+            score_dot_v1_dot_object__service__pb2.DeleteObjectRequest.SerializeToString,
+            score_dot_v1_dot_object__service__pb2.DeleteObjectResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,39 @@ class ObjectServiceStub:
       INVALID_ARGUMENT FIELD_INVALID          no id, or more than 500.
       UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
     """
+    ListObjects: _grpc.UnaryUnaryMultiCallable[_object_service_pb2.ListObjectsRequest, _object_service_pb2.ListObjectsResponse]
+    """Returns objects that the caller may read, newest first.
+
+    Errors:
+      INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad filter, page size or token.
+      PERMISSION_DENIED SCOPE_MISSING         without a study: needs a system scope.
+      UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+    """
+    VerifyObject: _grpc.UnaryUnaryMultiCallable[_object_service_pb2.VerifyObjectRequest, _object_service_pb2.VerifyObjectResponse]
+    """Reads all bytes of an object again, in the background, and compares them with the parts' digests and the
+    registered MD5. Answers at once, with `verification_run`; ask GetObject until that is absent. Repeating
+    the call attaches to the run under way.
+
+    What comes of it: VERIFIED with `verify_time`, or UNVERIFIED with `damaged_part_numbers`. A damaged object
+    is mended by uploading the same bytes again; it keeps its id, and gets a further generation.
+
+    Errors:
+      NOT_FOUND OBJECT_NOT_FOUND              nothing visible under this id.
+      PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study, or a system scope.
+      UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+    """
+    DeleteObject: _grpc.UnaryUnaryMultiCallable[_object_service_pb2.DeleteObjectRequest, _object_service_pb2.DeleteObjectResponse]
+    """Deletes an object for good. Its id may get bytes again by an upload. The bytes leave the store after the
+    longest age of a stream, so that downloads under way end whole.
+
+    Errors:
+      NOT_FOUND OBJECT_NOT_FOUND              nothing visible under this id. So a repeated call says.
+      PERMISSION_DENIED SCOPE_MISSING         needs the system scope WRITE.
+      FAILED_PRECONDITION DELETE_REFUSED      the analysis is PUBLISHED.
+      INVALID_ARGUMENT FIELD_INVALID          no reason, or one that is too long.
+      ABORTED CHANGING                        it is being published, replaced or deleted; retry.
+      UNAVAILABLE SONG_UNAVAILABLE            Song can't say in which state the analysis is; retry.
+    """
 
 class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
     """What Score holds. Only visible objects are ever seen here.
@@ -78,6 +111,57 @@ class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT FIELD_INVALID          no id, or more than 500.
           UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ListObjects(
+        self,
+        request: _object_service_pb2.ListObjectsRequest,
+        context: _grpc.ServicerContext,
+    ) -> _object_service_pb2.ListObjectsResponse:
+        """Returns objects that the caller may read, newest first.
+
+        Errors:
+          INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad filter, page size or token.
+          PERMISSION_DENIED SCOPE_MISSING         without a study: needs a system scope.
+          UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyObject(
+        self,
+        request: _object_service_pb2.VerifyObjectRequest,
+        context: _grpc.ServicerContext,
+    ) -> _object_service_pb2.VerifyObjectResponse:
+        """Reads all bytes of an object again, in the background, and compares them with the parts' digests and the
+        registered MD5. Answers at once, with `verification_run`; ask GetObject until that is absent. Repeating
+        the call attaches to the run under way.
+
+        What comes of it: VERIFIED with `verify_time`, or UNVERIFIED with `damaged_part_numbers`. A damaged object
+        is mended by uploading the same bytes again; it keeps its id, and gets a further generation.
+
+        Errors:
+          NOT_FOUND OBJECT_NOT_FOUND              nothing visible under this id.
+          PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study, or a system scope.
+          UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteObject(
+        self,
+        request: _object_service_pb2.DeleteObjectRequest,
+        context: _grpc.ServicerContext,
+    ) -> _object_service_pb2.DeleteObjectResponse:
+        """Deletes an object for good. Its id may get bytes again by an upload. The bytes leave the store after the
+        longest age of a stream, so that downloads under way end whole.
+
+        Errors:
+          NOT_FOUND OBJECT_NOT_FOUND              nothing visible under this id. So a repeated call says.
+          PERMISSION_DENIED SCOPE_MISSING         needs the system scope WRITE.
+          FAILED_PRECONDITION DELETE_REFUSED      the analysis is PUBLISHED.
+          INVALID_ARGUMENT FIELD_INVALID          no reason, or one that is too long.
+          ABORTED CHANGING                        it is being published, replaced or deleted; retry.
+          UNAVAILABLE SONG_UNAVAILABLE            Song can't say in which state the analysis is; retry.
         """
 
 def add_ObjectServiceServicer_to_server(servicer: ObjectServiceServicer, server: _grpc.Server) -> None: ...

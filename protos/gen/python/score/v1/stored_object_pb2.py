@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cscore/v1/stored_object.proto\x12\x08score.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x03\n\x0cStoredObject\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x1e\n\ngeneration\x18\x02 \x01(\x03R\ngeneration\x12\x19\n\x08study_id\x18\x03 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x04 \x01(\tR\nanalysisId\x12\x1b\n\tfile_name\x18\x05 \x01(\tR\x08\x66ileName\x12\x1d\n\nsize_bytes\x18\x06 \x01(\x03R\tsizeBytes\x12\x10\n\x03md5\x18\x07 \x01(\tR\x03md5\x12:\n\x0cverification\x18\x08 \x01(\x0e\x32\x16.score.v1.VerificationR\x0cverification\x12&\n\x0fpart_size_bytes\x18\t \x01(\x03R\rpartSizeBytes\x12\x1d\n\npart_total\x18\n \x01(\x05R\tpartTotal\x12;\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime*d\n\x0cVerification\x12\x1c\n\x18VERIFICATION_UNSPECIFIED\x10\x00\x12\x19\n\x15VERIFICATION_VERIFIED\x10\x01\x12\x1b\n\x17VERIFICATION_UNVERIFIED\x10\x02\x42o\n\x16org.songscore.score.v1B\x11StoredObjectProtoP\x01Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cscore/v1/stored_object.proto\x12\x08score.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x05\n\x0cStoredObject\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x1e\n\ngeneration\x18\x02 \x01(\x03R\ngeneration\x12\x19\n\x08study_id\x18\x03 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x04 \x01(\tR\nanalysisId\x12\x1b\n\tfile_name\x18\x05 \x01(\tR\x08\x66ileName\x12\x1d\n\nsize_bytes\x18\x06 \x01(\x03R\tsizeBytes\x12\x10\n\x03md5\x18\x07 \x01(\tR\x03md5\x12:\n\x0cverification\x18\x08 \x01(\x0e\x32\x16.score.v1.VerificationR\x0cverification\x12&\n\x0fpart_size_bytes\x18\t \x01(\x03R\rpartSizeBytes\x12\x1d\n\npart_total\x18\n \x01(\x05R\tpartTotal\x12;\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bverify_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nverifyTime\x12\x44\n\x10verification_run\x18\r \x01(\x0b\x32\x19.score.v1.VerificationRunR\x0fverificationRun\x12\x30\n\x14\x64\x61maged_part_numbers\x18\x0e \x03(\x05R\x12\x64\x61magedPartNumbers\x12,\n\x12\x64\x61maged_part_total\x18\x0f \x01(\x05R\x10\x64\x61magedPartTotal\x12\x1f\n\x0bis_changing\x18\x10 \x01(\x08R\nisChanging\"|\n\x0fVerificationRun\x12\x39\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12.\n\x13verified_size_bytes\x18\x02 \x01(\x03R\x11verifiedSizeBytes*d\n\x0cVerification\x12\x1c\n\x18VERIFICATION_UNSPECIFIED\x10\x00\x12\x19\n\x15VERIFICATION_VERIFIED\x10\x01\x12\x1b\n\x17VERIFICATION_UNVERIFIED\x10\x02\x42o\n\x16org.songscore.score.v1B\x11StoredObjectProtoP\x01Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'score.v1.stored_object_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026org.songscore.score.v1B\021StoredObjectProtoP\001Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1'
-  _globals['_VERIFICATION']._serialized_start=483
-  _globals['_VERIFICATION']._serialized_end=583
+  _globals['_VERIFICATION']._serialized_start=869
+  _globals['_VERIFICATION']._serialized_end=969
   _globals['_STOREDOBJECT']._serialized_start=76
-  _globals['_STOREDOBJECT']._serialized_end=481
+  _globals['_STOREDOBJECT']._serialized_end=741
+  _globals['_VERIFICATIONRUN']._serialized_start=743
+  _globals['_VERIFICATIONRUN']._serialized_end=867
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -61,6 +63,11 @@ class StoredObject(_message.Message):
     PART_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     PART_TOTAL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    VERIFY_TIME_FIELD_NUMBER: _builtins.int
+    VERIFICATION_RUN_FIELD_NUMBER: _builtins.int
+    DAMAGED_PART_NUMBERS_FIELD_NUMBER: _builtins.int
+    DAMAGED_PART_TOTAL_FIELD_NUMBER: _builtins.int
+    IS_CHANGING_FIELD_NUMBER: _builtins.int
     object_id: _builtins.str
     """The id Song gave the file."""
     generation: _builtins.int
@@ -81,9 +88,25 @@ class StoredObject(_message.Message):
     """All parts have this length in bytes, but the last may be shorter."""
     part_total: _builtins.int
     """How many parts there are; 0 for an empty object."""
+    damaged_part_total: _builtins.int
+    """How many parts it found damaged."""
+    is_changing: _builtins.bool
+    """Whether the object is being replaced or deleted at this moment. Song refuses to publish while it is."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it became visible (UTC)."""
+
+    @_builtins.property
+    def verify_time(self) -> _timestamp_pb2.Timestamp:
+        """When the server last finished reading all bytes (UTC). Absent where it never has."""
+
+    @_builtins.property
+    def verification_run(self) -> Global___VerificationRun:
+        """The verification under way. Absent when there is none."""
+
+    @_builtins.property
+    def damaged_part_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Parts whose bytes the last verification found damaged, at most the first 20; GetChunkManifest marks all."""
 
     def __init__(
         self,
@@ -99,11 +122,46 @@ class StoredObject(_message.Message):
         part_size_bytes: _builtins.int = ...,
         part_total: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        verify_time: _timestamp_pb2.Timestamp | None = ...,
+        verification_run: Global___VerificationRun | None = ...,
+        damaged_part_numbers: _abc.Iterable[_builtins.int] | None = ...,
+        damaged_part_total: _builtins.int = ...,
+        is_changing: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "verification_run", b"verification_run", "verify_time", b"verify_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "create_time", b"create_time", "file_name", b"file_name", "generation", b"generation", "md5", b"md5", "object_id", b"object_id", "part_size_bytes", b"part_size_bytes", "part_total", b"part_total", "size_bytes", b"size_bytes", "study_id", b"study_id", "verification", b"verification"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "create_time", b"create_time", "damaged_part_numbers", b"damaged_part_numbers", "damaged_part_total", b"damaged_part_total", "file_name", b"file_name", "generation", b"generation", "is_changing", b"is_changing", "md5", b"md5", "object_id", b"object_id", "part_size_bytes", b"part_size_bytes", "part_total", b"part_total", "size_bytes", b"size_bytes", "study_id", b"study_id", "verification", b"verification", "verification_run", b"verification_run", "verify_time", b"verify_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoredObject: _TypeAlias = StoredObject  # noqa: Y015
+
+@_typing.final
+class VerificationRun(_message.Message):
+    """A background reading of all bytes of an object. It goes on if the client leaves, and on another process if
+    the server dies.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    VERIFIED_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    verified_size_bytes: _builtins.int
+    """How many bytes have been read so far."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for (UTC)."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        verified_size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "verified_size_bytes", b"verified_size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerificationRun: _TypeAlias = VerificationRun  # noqa: Y015

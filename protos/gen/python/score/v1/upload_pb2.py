@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15score/v1/upload.proto\x12\x08score.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x05\n\x06Upload\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\x12\x1b\n\tobject_id\x18\x02 \x01(\tR\x08objectId\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x15.score.v1.UploadStateR\x05state\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12!\n\x0c\x65xpected_md5\x18\x05 \x01(\tR\x0b\x65xpectedMd5\x12&\n\x0fpart_size_bytes\x18\x06 \x01(\x03R\rpartSizeBytes\x12\x1d\n\npart_total\x18\x07 \x01(\x05R\tpartTotal\x12\x30\n\x14persisted_part_total\x18\x08 \x01(\x05R\x12persistedPartTotal\x12\x30\n\x14persisted_size_bytes\x18\t \x01(\x03R\x12persistedSizeBytes\x12*\n\x11hashed_size_bytes\x18\n \x01(\x03R\x0fhashedSizeBytes\x12:\n\x0clast_failure\x18\x0b \x01(\x0b\x32\x17.score.v1.UploadFailureR\x0blastFailure\x12;\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12;\n\x0b\x65xpire_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x38\n\x0c\x61\x62ort_reason\x18\x0f \x01(\x0e\x32\x15.score.v1.AbortReasonR\x0b\x61\x62ortReason\"d\n\rUploadFailure\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12!\n\x0c\x63omputed_md5\x18\x03 \x01(\tR\x0b\x63omputedMd5\"g\n\nUploadPart\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x19\n\x08xxh3_128\x18\x03 \x01(\tR\x07xxh3128*{\n\x0b\x41\x62ortReason\x12\x1c\n\x18\x41\x42ORT_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x42ORT_REASON_CALLER\x10\x01\x12\x18\n\x14\x41\x42ORT_REASON_EXPIRED\x10\x02\x12\x1b\n\x17\x41\x42ORT_REASON_SUPPRESSED\x10\x03*\x95\x01\n\x0bUploadState\x12\x1c\n\x18UPLOAD_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11UPLOAD_STATE_OPEN\x10\x01\x12\x1b\n\x17UPLOAD_STATE_COMPLETING\x10\x02\x12\x1a\n\x16UPLOAD_STATE_COMPLETED\x10\x03\x12\x18\n\x14UPLOAD_STATE_ABORTED\x10\x04\x42i\n\x16org.songscore.score.v1B\x0bUploadProtoP\x01Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15score/v1/upload.proto\x12\x08score.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x05\n\x06Upload\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\x12\x1b\n\tobject_id\x18\x02 \x01(\tR\x08objectId\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x15.score.v1.UploadStateR\x05state\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12!\n\x0c\x65xpected_md5\x18\x05 \x01(\tR\x0b\x65xpectedMd5\x12&\n\x0fpart_size_bytes\x18\x06 \x01(\x03R\rpartSizeBytes\x12\x1d\n\npart_total\x18\x07 \x01(\x05R\tpartTotal\x12\x30\n\x14persisted_part_total\x18\x08 \x01(\x05R\x12persistedPartTotal\x12\x30\n\x14persisted_size_bytes\x18\t \x01(\x03R\x12persistedSizeBytes\x12*\n\x11hashed_size_bytes\x18\n \x01(\x03R\x0fhashedSizeBytes\x12:\n\x0clast_failure\x18\x0b \x01(\x0b\x32\x17.score.v1.UploadFailureR\x0blastFailure\x12;\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12;\n\x0b\x65xpire_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x38\n\x0c\x61\x62ort_reason\x18\x0f \x01(\x0e\x32\x15.score.v1.AbortReasonR\x0b\x61\x62ortReason\x12=\n\x0etransfer_paths\x18\x10 \x03(\x0e\x32\x16.score.v1.TransferPathR\rtransferPaths\"d\n\rUploadFailure\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12!\n\x0c\x63omputed_md5\x18\x03 \x01(\tR\x0b\x63omputedMd5\"y\n\nUploadPart\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x19\n\x08xxh3_128\x18\x03 \x01(\tR\x07xxh3128\x12\x10\n\x03md5\x18\x04 \x01(\tR\x03md5*a\n\x0cTransferPath\x12\x1d\n\x19TRANSFER_PATH_UNSPECIFIED\x10\x00\x12\x18\n\x14TRANSFER_PATH_STREAM\x10\x01\x12\x18\n\x14TRANSFER_PATH_SIGNED\x10\x02*\x96\x01\n\x0b\x41\x62ortReason\x12\x1c\n\x18\x41\x42ORT_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x42ORT_REASON_CALLER\x10\x01\x12\x18\n\x14\x41\x42ORT_REASON_EXPIRED\x10\x02\x12\x1b\n\x17\x41\x42ORT_REASON_SUPPRESSED\x10\x03\x12\x19\n\x15\x41\x42ORT_REASON_REPLACED\x10\x04*\x95\x01\n\x0bUploadState\x12\x1c\n\x18UPLOAD_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11UPLOAD_STATE_OPEN\x10\x01\x12\x1b\n\x17UPLOAD_STATE_COMPLETING\x10\x02\x12\x1a\n\x16UPLOAD_STATE_COMPLETED\x10\x03\x12\x18\n\x14UPLOAD_STATE_ABORTED\x10\x04\x42i\n\x16org.songscore.score.v1B\x0bUploadProtoP\x01Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +33,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'score.v1.upload_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026org.songscore.score.v1B\013UploadProtoP\001Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1'
-  _globals['_ABORTREASON']._serialized_start=971
-  _globals['_ABORTREASON']._serialized_end=1094
-  _globals['_UPLOADSTATE']._serialized_start=1097
-  _globals['_UPLOADSTATE']._serialized_end=1246
+  _globals['_TRANSFERPATH']._serialized_start=1052
+  _globals['_TRANSFERPATH']._serialized_end=1149
+  _globals['_ABORTREASON']._serialized_start=1152
+  _globals['_ABORTREASON']._serialized_end=1302
+  _globals['_UPLOADSTATE']._serialized_start=1305
+  _globals['_UPLOADSTATE']._serialized_end=1454
   _globals['_UPLOAD']._serialized_start=69
-  _globals['_UPLOAD']._serialized_end=762
-  _globals['_UPLOADFAILURE']._serialized_start=764
-  _globals['_UPLOADFAILURE']._serialized_end=864
-  _globals['_UPLOADPART']._serialized_start=866
-  _globals['_UPLOADPART']._serialized_end=969
+  _globals['_UPLOAD']._serialized_end=825
+  _globals['_UPLOADFAILURE']._serialized_start=827
+  _globals['_UPLOADFAILURE']._serialized_end=927
+  _globals['_UPLOADPART']._serialized_start=929
+  _globals['_UPLOADPART']._serialized_end=1050
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -17,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TransferPath:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TransferPathEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TransferPath.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRANSFER_PATH_UNSPECIFIED: _TransferPath.ValueType  # 0
+    """Not said."""
+    TRANSFER_PATH_STREAM: _TransferPath.ValueType  # 1
+    """Through Score, over gRPC streams: WriteUpload, ReadObject."""
+    TRANSFER_PATH_SIGNED: _TransferPath.ValueType  # 2
+    """Over plain HTTP to signed URLs: SignUploadParts, SignDownload."""
+
+class TransferPath(_TransferPath, metaclass=_TransferPathEnumTypeWrapper):
+    """A way for bytes between client and store."""
+
+TRANSFER_PATH_UNSPECIFIED: TransferPath.ValueType  # 0
+"""Not said."""
+TRANSFER_PATH_STREAM: TransferPath.ValueType  # 1
+"""Through Score, over gRPC streams: WriteUpload, ReadObject."""
+TRANSFER_PATH_SIGNED: TransferPath.ValueType  # 2
+"""Over plain HTTP to signed URLs: SignUploadParts, SignDownload."""
+Global___TransferPath: _TypeAlias = TransferPath  # noqa: Y015
 
 class _AbortReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -32,6 +58,8 @@ class _AbortReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AbortReas
     """It was not completed before its `expire_time`."""
     ABORT_REASON_SUPPRESSED: _AbortReason.ValueType  # 3
     """Its analysis was SUPPRESSED when it was to be completed."""
+    ABORT_REASON_REPLACED: _AbortReason.ValueType  # 4
+    """Another upload took its place: StartUpload with `replace`."""
 
 class AbortReason(_AbortReason, metaclass=_AbortReasonEnumTypeWrapper):
     """Who or what made an upload ABORTED."""
@@ -44,6 +72,8 @@ ABORT_REASON_EXPIRED: AbortReason.ValueType  # 2
 """It was not completed before its `expire_time`."""
 ABORT_REASON_SUPPRESSED: AbortReason.ValueType  # 3
 """Its analysis was SUPPRESSED when it was to be completed."""
+ABORT_REASON_REPLACED: AbortReason.ValueType  # 4
+"""Another upload took its place: StartUpload with `replace`."""
 Global___AbortReason: _TypeAlias = AbortReason  # noqa: Y015
 
 class _UploadState:
@@ -101,6 +131,7 @@ class Upload(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ABORT_REASON_FIELD_NUMBER: _builtins.int
+    TRANSFER_PATHS_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     """Server-made id."""
     object_id: _builtins.str
@@ -148,6 +179,10 @@ class Upload(_message.Message):
         `create_time` whatever happens. Absent in every other state: what is COMPLETING or COMPLETED does not expire.
         """
 
+    @_builtins.property
+    def transfer_paths(self) -> _containers.RepeatedScalarFieldContainer[Global___TransferPath.ValueType]:
+        """How parts may travel; the ways may be mixed within one upload. Empty unless it is OPEN."""
+
     def __init__(
         self,
         *,
@@ -166,10 +201,11 @@ class Upload(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         abort_reason: Global___AbortReason.ValueType = ...,
+        transfer_paths: _abc.Iterable[Global___TransferPath.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_failure", b"last_failure", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort_reason", b"abort_reason", "create_time", b"create_time", "expected_md5", b"expected_md5", "expire_time", b"expire_time", "hashed_size_bytes", b"hashed_size_bytes", "last_failure", b"last_failure", "object_id", b"object_id", "part_size_bytes", b"part_size_bytes", "part_total", b"part_total", "persisted_part_total", b"persisted_part_total", "persisted_size_bytes", b"persisted_size_bytes", "size_bytes", b"size_bytes", "state", b"state", "update_time", b"update_time", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort_reason", b"abort_reason", "create_time", b"create_time", "expected_md5", b"expected_md5", "expire_time", b"expire_time", "hashed_size_bytes", b"hashed_size_bytes", "last_failure", b"last_failure", "object_id", b"object_id", "part_size_bytes", b"part_size_bytes", "part_total", b"part_total", "persisted_part_total", b"persisted_part_total", "persisted_size_bytes", b"persisted_size_bytes", "size_bytes", b"size_bytes", "state", b"state", "transfer_paths", b"transfer_paths", "update_time", b"update_time", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -214,24 +250,29 @@ class UploadPart(_message.Message):
     PART_NUMBER_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     XXH3_128_FIELD_NUMBER: _builtins.int
+    MD5_FIELD_NUMBER: _builtins.int
     part_number: _builtins.int
     """From 1."""
     size_bytes: _builtins.int
     """Length in bytes."""
     xxh3_128: _builtins.str
     """xxh3_128 (seed 0) of the part's bytes as the server received them: 32 lower-case hexadecimal
-    digits of the canonical (big-endian) form.
+    digits of the canonical (big-endian) form. Empty where the server has not seen the bytes: the part went
+    straight to the store by a signed URL.
     """
+    md5: _builtins.str
+    """MD5 of the part's bytes, where it came by a signed URL: 32 lower-case hexadecimal digits. Else empty."""
     def __init__(
         self,
         *,
         part_number: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
         xxh3_128: _builtins.str = ...,
+        md5: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["part_number", b"part_number", "size_bytes", b"size_bytes", "xxh3_128", b"xxh3_128"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["md5", b"md5", "part_number", b"part_number", "size_bytes", b"size_bytes", "xxh3_128", b"xxh3_128"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,11 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from score.v1 import item_error_pb2 as score_dot_v1_dot_item__error__pb2
+from score.v1 import signed_request_pb2 as score_dot_v1_dot_signed__request__pb2
 from score.v1 import stored_object_pb2 as score_dot_v1_dot_stored__object__pb2
 from score.v1 import upload_pb2 as score_dot_v1_dot_upload__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dscore/v1/upload_service.proto\x12\x08score.v1\x1a\x1cscore/v1/stored_object.proto\x1a\x15score/v1/upload.proto\"\xb8\x01\n\x12StartUploadRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\"\n\nsize_bytes\x18\x02 \x01(\x03H\x00R\tsizeBytes\x88\x01\x01\x12!\n\x0c\x65xpected_md5\x18\x03 \x01(\tR\x0b\x65xpectedMd5\x12/\n\x14part_size_hint_bytes\x18\x04 \x01(\x03R\x11partSizeHintBytesB\r\n\x0b_size_bytes\"\x8a\x01\n\x13StartUploadResponse\x12*\n\x06upload\x18\x01 \x01(\x0b\x32\x10.score.v1.UploadH\x00R\x06upload\x12=\n\rstored_object\x18\x02 \x01(\x0b\x32\x16.score.v1.StoredObjectH\x00R\x0cstoredObjectB\x08\n\x06result\"z\n\x12WriteUploadRequest\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x14.score.v1.OpenUploadH\x00R\x04open\x12-\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.score.v1.UploadChunkH\x00R\x05\x63hunkB\t\n\x07message\")\n\nOpenUpload\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\"\xa7\x01\n\x0bUploadChunk\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x1c\n\x07xxh3_64\x18\x03 \x01(\x06H\x00R\x06xxh364\x88\x01\x01\x12!\n\x0creplace_part\x18\x04 \x01(\x08R\x0breplacePart\x12\x12\n\x04\x64\x61ta\x18\x05 \x01(\x0cR\x04\x64\x61taB\n\n\x08_xxh3_64\"\xa6\x01\n\x13WriteUploadResponse\x12%\n\x03\x61\x63k\x18\x01 \x01(\x0b\x32\x11.score.v1.PartAckH\x00R\x03\x61\x63k\x12.\n\x06resend\x18\x02 \x01(\x0b\x32\x14.score.v1.PartResendH\x00R\x06resend\x12-\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x15.score.v1.ServerDrainH\x00R\x05\x64rainB\t\n\x07message\"3\n\x07PartAck\x12(\n\x04part\x18\x01 \x01(\x0b\x32\x14.score.v1.UploadPartR\x04part\"]\n\nPartResend\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"\r\n\x0bServerDrain\"k\n\x10GetUploadRequest\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"\xce\x01\n\x11GetUploadResponse\x12(\n\x06upload\x18\x01 \x01(\x0b\x32\x10.score.v1.UploadR\x06upload\x12*\n\x05parts\x18\x02 \x03(\x0b\x32\x14.score.v1.UploadPartR\x05parts\x12&\n\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\x12;\n\rstored_object\x18\x04 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\"4\n\x15\x43ompleteUploadRequest\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\"\x7f\n\x16\x43ompleteUploadResponse\x12(\n\x06upload\x18\x01 \x01(\x0b\x32\x10.score.v1.UploadR\x06upload\x12;\n\rstored_object\x18\x02 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\"1\n\x12\x41\x62ortUploadRequest\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\"?\n\x13\x41\x62ortUploadResponse\x12(\n\x06upload\x18\x01 \x01(\x0b\x32\x10.score.v1.UploadR\x06upload2\x97\x03\n\rUploadService\x12J\n\x0bStartUpload\x12\x1c.score.v1.StartUploadRequest\x1a\x1d.score.v1.StartUploadResponse\x12N\n\x0bWriteUpload\x12\x1c.score.v1.WriteUploadRequest\x1a\x1d.score.v1.WriteUploadResponse(\x01\x30\x01\x12I\n\tGetUpload\x12\x1a.score.v1.GetUploadRequest\x1a\x1b.score.v1.GetUploadResponse\"\x03\x90\x02\x01\x12S\n\x0e\x43ompleteUpload\x12\x1f.score.v1.CompleteUploadRequest\x1a .score.v1.CompleteUploadResponse\x12J\n\x0b\x41\x62ortUpload\x12\x1c.score.v1.AbortUploadRequest\x1a\x1d.score.v1.AbortUploadResponseBp\n\x16org.songscore.score.v1B\x12UploadServiceProtoP\x01Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dscore/v1/upload_service.proto\x12\x08score.v1\x1a\x19score/v1/item_error.proto\x1a\x1dscore/v1/signed_request.proto\x1a\x1cscore/v1/stored_object.proto\x1a\x15score/v1/upload.proto\"\xd2\x01\n\x12StartUploadRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\"\n\nsize_bytes\x18\x02 \x01(\x03H\x00R\tsizeBytes\x88\x01\x01\x12!\n\x0c\x65xpected_md5\x18\x03 \x01(\tR\x0b\x65xpectedMd5\x12/\n\x14part_size_hint_bytes\x18\x04 \x01(\x03R\x11partSizeHintBytes\x12\x18\n\x07replace\x18\x05 \x01(\x08R\x07replaceB\r\n\x0b_size_bytes\"\x8a\x01\n\x13StartUploadResponse\x12*\n\x06upload\x18\x01 \x01(\x0b\x32\x10.score.v1.UploadH\x00R\x06upload\x12=\n\rstored_object\x18\x02 \x01(\x0b\x32\x16.score.v1.StoredObjectH\x00R\x0cstoredObjectB\x08\n\x06result\"z\n\x12WriteUploadRequest\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x14.score.v1.OpenUploadH\x00R\x04open\x12-\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.score.v1.UploadChunkH\x00R\x05\x63hunkB\t\n\x07message\")\n\nOpenUpload\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\"\xa7\x01\n\x0bUploadChunk\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x1c\n\x07xxh3_64\x18\x03 \x01(\x06H\x00R\x06xxh364\x88\x01\x01\x12!\n\x0creplace_part\x18\x04 \x01(\x08R\x0breplacePart\x12\x12\n\x04\x64\x61ta\x18\x05 \x01(\x0cR\x04\x64\x61taB\n\n\x08_xxh3_64\"\xa6\x01\n\x13WriteUploadResponse\x12%\n\x03\x61\x63k\x18\x01 \x01(\x0b\x32\x11.score.v1.PartAckH\x00R\x03\x61\x63k\x12.\n\x06resend\x18\x02 \x01(\x0b\x32\x14.score.v1.PartResendH\x00R\x06resend\x12-\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x15.score.v1.ServerDrainH\x00R\x05\x64rainB\t\n\x07message\"3\n\x07PartAck\x12(\n\x04part\x18\x01 \x01(\x0b\x32\x14.score.v1.UploadPartR\x04part\"]\n\nPartResend\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"\r\n\x0bServerDrain\"\x9f\x01\n\x10GetUploadRequest\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12\x32\n\x15with_unrecorded_parts\x18\x04 \x01(\x08R\x13withUnrecordedParts\"\x8e\x02\n\x11GetUploadResponse\x12(\n\x06upload\x18\x01 \x01(\x0b\x32\x10.score.v1.UploadR\x06upload\x12*\n\x05parts\x18\x02 \x03(\x0b\x32\x14.score.v1.UploadPartR\x05parts\x12&\n\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\x12;\n\rstored_object\x18\x04 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\x12>\n\x10unrecorded_parts\x18\x05 \x03(\x0b\x32\x13.score.v1.StorePartR\x0funrecordedParts\"j\n\tStorePart\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x1d\n\nstore_etag\x18\x03 \x01(\tR\tstoreEtag\"\xd8\x01\n\x12ListUploadsRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12\x1b\n\tobject_id\x18\x03 \x01(\tR\x08objectId\x12-\n\x06states\x18\x04 \x03(\x0e\x32\x15.score.v1.UploadStateR\x06states\x12\x1b\n\tpage_size\x18\x05 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x06 \x01(\tR\tpageToken\"i\n\x13ListUploadsResponse\x12*\n\x07uploads\x18\x01 \x03(\x0b\x32\x10.score.v1.UploadR\x07uploads\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8c\x01\n\x16SignUploadPartsRequest\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\x12*\n\x05parts\x18\x02 \x03(\x0b\x32\x14.score.v1.PartToSignR\x05parts\x12)\n\x10lifetime_seconds\x18\x03 \x01(\x05R\x0flifetimeSeconds\"b\n\nPartToSign\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12\x10\n\x03md5\x18\x02 \x01(\tR\x03md5\x12!\n\x0creplace_part\x18\x03 \x01(\x08R\x0breplacePart\"\x97\x01\n\x17SignUploadPartsResponse\x12=\n\x0csigned_parts\x18\x01 \x03(\x0b\x32\x1a.score.v1.SignedUploadPartR\x0bsignedParts\x12=\n\x0fpersisted_parts\x18\x02 \x03(\x0b\x32\x14.score.v1.UploadPartR\x0epersistedParts\"f\n\x10SignedUploadPart\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12\x31\n\x07request\x18\x02 \x01(\x0b\x32\x17.score.v1.SignedRequestR\x07request\"e\n\x18RecordUploadPartsRequest\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\x12,\n\x05parts\x18\x02 \x03(\x0b\x32\x16.score.v1.PartToRecordR\x05parts\"`\n\x0cPartToRecord\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12\x10\n\x03md5\x18\x02 \x01(\tR\x03md5\x12\x1d\n\nstore_etag\x18\x03 \x01(\tR\tstoreEtag\"I\n\x19RecordUploadPartsResponse\x12,\n\x05parts\x18\x01 \x03(\x0b\x32\x16.score.v1.RecordedPartR\x05parts\"\x96\x01\n\x0cRecordedPart\x12\x1f\n\x0bpart_number\x18\x01 \x01(\x05R\npartNumber\x12*\n\x04part\x18\x02 \x01(\x0b\x32\x14.score.v1.UploadPartH\x00R\x04part\x12/\n\x07refusal\x18\x03 \x01(\x0b\x32\x13.score.v1.ItemErrorH\x00R\x07refusalB\x08\n\x06result\"\xf5\x01\n\x13WriteObjectsRequest\x12\x37\n\x08\x61nnounce\x18\x01 \x01(\x0b\x32\x19.score.v1.AnnounceObjectsH\x00R\x08\x61nnounce\x12/\n\x04open\x18\x02 \x01(\x0b\x32\x19.score.v1.OpenSmallObjectH\x00R\x04open\x12\x32\n\x05\x63hunk\x18\x03 \x01(\x0b\x32\x1a.score.v1.SmallObjectChunkH\x00R\x05\x63hunk\x12\x35\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x1b.score.v1.FinishSmallObjectH\x00R\x06\x66inishB\t\n\x07message\"0\n\x0f\x41nnounceObjects\x12\x1d\n\nobject_ids\x18\x01 \x03(\tR\tobjectIds\"\x8a\x01\n\x0fOpenSmallObject\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12!\n\x0c\x65xpected_md5\x18\x03 \x01(\tR\x0b\x65xpectedMd5\x12\x18\n\x07replace\x18\x04 \x01(\x08R\x07replace\"P\n\x10SmallObjectChunk\x12\x1c\n\x07xxh3_64\x18\x01 \x01(\x06H\x00R\x06xxh364\x88\x01\x01\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61taB\n\n\x08_xxh3_64\"\x13\n\x11\x46inishSmallObject\"\xd5\x01\n\x14WriteObjectsResponse\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12=\n\rstored_object\x18\x02 \x01(\x0b\x32\x16.score.v1.StoredObjectH\x00R\x0cstoredObject\x12/\n\x07refusal\x18\x03 \x01(\x0b\x32\x13.score.v1.ItemErrorH\x00R\x07refusal\x12-\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x15.score.v1.ServerDrainH\x00R\x05\x64rainB\x08\n\x06result\"4\n\x15\x43ompleteUploadRequest\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\"\x7f\n\x16\x43ompleteUploadResponse\x12(\n\x06upload\x18\x01 \x01(\x0b\x32\x10.score.v1.UploadR\x06upload\x12;\n\rstored_object\x18\x02 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\"1\n\x12\x41\x62ortUploadRequest\x12\x1b\n\tupload_id\x18\x01 \x01(\tR\x08uploadId\"?\n\x13\x41\x62ortUploadResponse\x12(\n\x06upload\x18\x01 \x01(\x0b\x32\x10.score.v1.UploadR\x06upload2\xf1\x05\n\rUploadService\x12J\n\x0bStartUpload\x12\x1c.score.v1.StartUploadRequest\x1a\x1d.score.v1.StartUploadResponse\x12N\n\x0bWriteUpload\x12\x1c.score.v1.WriteUploadRequest\x1a\x1d.score.v1.WriteUploadResponse(\x01\x30\x01\x12Q\n\x0cWriteObjects\x12\x1d.score.v1.WriteObjectsRequest\x1a\x1e.score.v1.WriteObjectsResponse(\x01\x30\x01\x12O\n\x0bListUploads\x12\x1c.score.v1.ListUploadsRequest\x1a\x1d.score.v1.ListUploadsResponse\"\x03\x90\x02\x01\x12V\n\x0fSignUploadParts\x12 .score.v1.SignUploadPartsRequest\x1a!.score.v1.SignUploadPartsResponse\x12\\\n\x11RecordUploadParts\x12\".score.v1.RecordUploadPartsRequest\x1a#.score.v1.RecordUploadPartsResponse\x12I\n\tGetUpload\x12\x1a.score.v1.GetUploadRequest\x1a\x1b.score.v1.GetUploadResponse\"\x03\x90\x02\x01\x12S\n\x0e\x43ompleteUpload\x12\x1f.score.v1.CompleteUploadRequest\x1a .score.v1.CompleteUploadResponse\x12J\n\x0b\x41\x62ortUpload\x12\x1c.score.v1.AbortUploadRequest\x1a\x1d.score.v1.AbortUploadResponseBp\n\x16org.songscore.score.v1B\x12UploadServiceProtoP\x01Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,38 +36,74 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'score.v1.upload_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026org.songscore.score.v1B\022UploadServiceProtoP\001Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1'
+  _globals['_UPLOADSERVICE'].methods_by_name['ListUploads']._loaded_options = None
+  _globals['_UPLOADSERVICE'].methods_by_name['ListUploads']._serialized_options = b'\220\002\001'
   _globals['_UPLOADSERVICE'].methods_by_name['GetUpload']._loaded_options = None
   _globals['_UPLOADSERVICE'].methods_by_name['GetUpload']._serialized_options = b'\220\002\001'
-  _globals['_STARTUPLOADREQUEST']._serialized_start=97
-  _globals['_STARTUPLOADREQUEST']._serialized_end=281
-  _globals['_STARTUPLOADRESPONSE']._serialized_start=284
-  _globals['_STARTUPLOADRESPONSE']._serialized_end=422
-  _globals['_WRITEUPLOADREQUEST']._serialized_start=424
-  _globals['_WRITEUPLOADREQUEST']._serialized_end=546
-  _globals['_OPENUPLOAD']._serialized_start=548
-  _globals['_OPENUPLOAD']._serialized_end=589
-  _globals['_UPLOADCHUNK']._serialized_start=592
-  _globals['_UPLOADCHUNK']._serialized_end=759
-  _globals['_WRITEUPLOADRESPONSE']._serialized_start=762
-  _globals['_WRITEUPLOADRESPONSE']._serialized_end=928
-  _globals['_PARTACK']._serialized_start=930
-  _globals['_PARTACK']._serialized_end=981
-  _globals['_PARTRESEND']._serialized_start=983
-  _globals['_PARTRESEND']._serialized_end=1076
-  _globals['_SERVERDRAIN']._serialized_start=1078
-  _globals['_SERVERDRAIN']._serialized_end=1091
-  _globals['_GETUPLOADREQUEST']._serialized_start=1093
-  _globals['_GETUPLOADREQUEST']._serialized_end=1200
-  _globals['_GETUPLOADRESPONSE']._serialized_start=1203
-  _globals['_GETUPLOADRESPONSE']._serialized_end=1409
-  _globals['_COMPLETEUPLOADREQUEST']._serialized_start=1411
-  _globals['_COMPLETEUPLOADREQUEST']._serialized_end=1463
-  _globals['_COMPLETEUPLOADRESPONSE']._serialized_start=1465
-  _globals['_COMPLETEUPLOADRESPONSE']._serialized_end=1592
-  _globals['_ABORTUPLOADREQUEST']._serialized_start=1594
-  _globals['_ABORTUPLOADREQUEST']._serialized_end=1643
-  _globals['_ABORTUPLOADRESPONSE']._serialized_start=1645
-  _globals['_ABORTUPLOADRESPONSE']._serialized_end=1708
-  _globals['_UPLOADSERVICE']._serialized_start=1711
-  _globals['_UPLOADSERVICE']._serialized_end=2118
+  _globals['_STARTUPLOADREQUEST']._serialized_start=155
+  _globals['_STARTUPLOADREQUEST']._serialized_end=365
+  _globals['_STARTUPLOADRESPONSE']._serialized_start=368
+  _globals['_STARTUPLOADRESPONSE']._serialized_end=506
+  _globals['_WRITEUPLOADREQUEST']._serialized_start=508
+  _globals['_WRITEUPLOADREQUEST']._serialized_end=630
+  _globals['_OPENUPLOAD']._serialized_start=632
+  _globals['_OPENUPLOAD']._serialized_end=673
+  _globals['_UPLOADCHUNK']._serialized_start=676
+  _globals['_UPLOADCHUNK']._serialized_end=843
+  _globals['_WRITEUPLOADRESPONSE']._serialized_start=846
+  _globals['_WRITEUPLOADRESPONSE']._serialized_end=1012
+  _globals['_PARTACK']._serialized_start=1014
+  _globals['_PARTACK']._serialized_end=1065
+  _globals['_PARTRESEND']._serialized_start=1067
+  _globals['_PARTRESEND']._serialized_end=1160
+  _globals['_SERVERDRAIN']._serialized_start=1162
+  _globals['_SERVERDRAIN']._serialized_end=1175
+  _globals['_GETUPLOADREQUEST']._serialized_start=1178
+  _globals['_GETUPLOADREQUEST']._serialized_end=1337
+  _globals['_GETUPLOADRESPONSE']._serialized_start=1340
+  _globals['_GETUPLOADRESPONSE']._serialized_end=1610
+  _globals['_STOREPART']._serialized_start=1612
+  _globals['_STOREPART']._serialized_end=1718
+  _globals['_LISTUPLOADSREQUEST']._serialized_start=1721
+  _globals['_LISTUPLOADSREQUEST']._serialized_end=1937
+  _globals['_LISTUPLOADSRESPONSE']._serialized_start=1939
+  _globals['_LISTUPLOADSRESPONSE']._serialized_end=2044
+  _globals['_SIGNUPLOADPARTSREQUEST']._serialized_start=2047
+  _globals['_SIGNUPLOADPARTSREQUEST']._serialized_end=2187
+  _globals['_PARTTOSIGN']._serialized_start=2189
+  _globals['_PARTTOSIGN']._serialized_end=2287
+  _globals['_SIGNUPLOADPARTSRESPONSE']._serialized_start=2290
+  _globals['_SIGNUPLOADPARTSRESPONSE']._serialized_end=2441
+  _globals['_SIGNEDUPLOADPART']._serialized_start=2443
+  _globals['_SIGNEDUPLOADPART']._serialized_end=2545
+  _globals['_RECORDUPLOADPARTSREQUEST']._serialized_start=2547
+  _globals['_RECORDUPLOADPARTSREQUEST']._serialized_end=2648
+  _globals['_PARTTORECORD']._serialized_start=2650
+  _globals['_PARTTORECORD']._serialized_end=2746
+  _globals['_RECORDUPLOADPARTSRESPONSE']._serialized_start=2748
+  _globals['_RECORDUPLOADPARTSRESPONSE']._serialized_end=2821
+  _globals['_RECORDEDPART']._serialized_start=2824
+  _globals['_RECORDEDPART']._serialized_end=2974
+  _globals['_WRITEOBJECTSREQUEST']._serialized_start=2977
+  _globals['_WRITEOBJECTSREQUEST']._serialized_end=3222
+  _globals['_ANNOUNCEOBJECTS']._serialized_start=3224
+  _globals['_ANNOUNCEOBJECTS']._serialized_end=3272
+  _globals['_OPENSMALLOBJECT']._serialized_start=3275
+  _globals['_OPENSMALLOBJECT']._serialized_end=3413
+  _globals['_SMALLOBJECTCHUNK']._serialized_start=3415
+  _globals['_SMALLOBJECTCHUNK']._serialized_end=3495
+  _globals['_FINISHSMALLOBJECT']._serialized_start=3497
+  _globals['_FINISHSMALLOBJECT']._serialized_end=3516
+  _globals['_WRITEOBJECTSRESPONSE']._serialized_start=3519
+  _globals['_WRITEOBJECTSRESPONSE']._serialized_end=3732
+  _globals['_COMPLETEUPLOADREQUEST']._serialized_start=3734
+  _globals['_COMPLETEUPLOADREQUEST']._serialized_end=3786
+  _globals['_COMPLETEUPLOADRESPONSE']._serialized_start=3788
+  _globals['_COMPLETEUPLOADRESPONSE']._serialized_end=3915
+  _globals['_ABORTUPLOADREQUEST']._serialized_start=3917
+  _globals['_ABORTUPLOADREQUEST']._serialized_end=3966
+  _globals['_ABORTUPLOADRESPONSE']._serialized_start=3968
+  _globals['_ABORTUPLOADRESPONSE']._serialized_end=4031
+  _globals['_UPLOADSERVICE']._serialized_start=4034
+  _globals['_UPLOADSERVICE']._serialized_end=4787
 # @@protoc_insertion_point(module_scope)

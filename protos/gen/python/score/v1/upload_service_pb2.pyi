@@ -7,6 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from score.v1 import item_error_pb2 as _item_error_pb2
+from score.v1 import signed_request_pb2 as _signed_request_pb2
 from score.v1 import stored_object_pb2 as _stored_object_pb2
 from score.v1 import upload_pb2 as _upload_pb2
 import builtins as _builtins
@@ -30,6 +32,7 @@ class StartUploadRequest(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     EXPECTED_MD5_FIELD_NUMBER: _builtins.int
     PART_SIZE_HINT_BYTES_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
     object_id: _builtins.str
     """Id of a file registered in Song. Required."""
     size_bytes: _builtins.int
@@ -42,6 +45,10 @@ class StartUploadRequest(_message.Message):
     """Wish for the part size in bytes, rounded up to a multiple of 1 MiB, within 5 MiB and 2047 MiB. 0
     means 16 MiB. A joined upload keeps its own.
     """
+    replace: _builtins.bool
+    """Puts these bytes in the place of others: an object that is stored gets a further generation once this
+    upload completes, a live upload of another size is aborted now. Default false.
+    """
     def __init__(
         self,
         *,
@@ -49,10 +56,11 @@ class StartUploadRequest(_message.Message):
         size_bytes: _builtins.int | None = ...,
         expected_md5: _builtins.str = ...,
         part_size_hint_bytes: _builtins.int = ...,
+        replace: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "size_bytes", b"size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "expected_md5", b"expected_md5", "object_id", b"object_id", "part_size_hint_bytes", b"part_size_hint_bytes", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "expected_md5", b"expected_md5", "object_id", b"object_id", "part_size_hint_bytes", b"part_size_hint_bytes", "replace", b"replace", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__size_bytes: _TypeAlias = _typing.Literal["size_bytes"]  # noqa: Y015
     _WhichOneofArgType__size_bytes: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes"]  # noqa: Y015
@@ -310,22 +318,26 @@ class GetUploadRequest(_message.Message):
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    WITH_UNRECORDED_PARTS_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     """Id of the upload. Required."""
     page_size: _builtins.int
     """At most this many parts, 1 to 10 000. 0 means 1000."""
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty means the first page."""
+    with_unrecorded_parts: _builtins.bool
+    """Also asks the store for parts that came by signed URLs and were not recorded yet. Default false."""
     def __init__(
         self,
         *,
         upload_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        with_unrecorded_parts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "upload_id", b"upload_id", "with_unrecorded_parts", b"with_unrecorded_parts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -341,6 +353,7 @@ class GetUploadResponse(_message.Message):
     PARTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STORED_OBJECT_FIELD_NUMBER: _builtins.int
+    UNRECORDED_PARTS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Opaque; give it back as `page_token` for the next page. Empty on the last page."""
     @_builtins.property
@@ -355,6 +368,12 @@ class GetUploadResponse(_message.Message):
     def stored_object(self) -> _stored_object_pb2.StoredObject:
         """The object, once the upload is COMPLETED."""
 
+    @_builtins.property
+    def unrecorded_parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StorePart]:
+        """Of an OPEN upload, where asked for: parts of this page's numbers that the store holds and nobody recorded.
+        On the last page also all with higher numbers.
+        """
+
     def __init__(
         self,
         *,
@@ -362,14 +381,548 @@ class GetUploadResponse(_message.Message):
         parts: _abc.Iterable[_upload_pb2.UploadPart] | None = ...,
         next_page_token: _builtins.str = ...,
         stored_object: _stored_object_pb2.StoredObject | None = ...,
+        unrecorded_parts: _abc.Iterable[Global___StorePart] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["stored_object", b"stored_object", "upload", b"upload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "parts", b"parts", "stored_object", b"stored_object", "upload", b"upload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "parts", b"parts", "stored_object", b"stored_object", "unrecorded_parts", b"unrecorded_parts", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetUploadResponse: _TypeAlias = GetUploadResponse  # noqa: Y015
+
+@_typing.final
+class StorePart(_message.Message):
+    """A part as the store reports it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_NUMBER_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    STORE_ETAG_FIELD_NUMBER: _builtins.int
+    part_number: _builtins.int
+    """From 1."""
+    size_bytes: _builtins.int
+    """Length in bytes."""
+    store_etag: _builtins.str
+    """The store's mark of the bytes, opaque. Often, not always, their MD5."""
+    def __init__(
+        self,
+        *,
+        part_number: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        store_etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part_number", b"part_number", "size_bytes", b"size_bytes", "store_etag", b"store_etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StorePart: _TypeAlias = StorePart  # noqa: Y015
+
+@_typing.final
+class ListUploadsRequest(_message.Message):
+    """Request of ListUploads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDY_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    study_id: _builtins.str
+    """Uploads of this study. Empty means all that the caller may see, which needs a system scope."""
+    analysis_id: _builtins.str
+    """Uploads of this analysis. Empty means any."""
+    object_id: _builtins.str
+    """Uploads for this object. Empty means any."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1000. 0 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty means the first page."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_upload_pb2.UploadState.ValueType]:
+        """Uploads in one of these states. Empty means OPEN and COMPLETING."""
+
+    def __init__(
+        self,
+        *,
+        study_id: _builtins.str = ...,
+        analysis_id: _builtins.str = ...,
+        object_id: _builtins.str = ...,
+        states: _abc.Iterable[_upload_pb2.UploadState.ValueType] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "object_id", b"object_id", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "study_id", b"study_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUploadsRequest: _TypeAlias = ListUploadsRequest  # noqa: Y015
+
+@_typing.final
+class ListUploadsResponse(_message.Message):
+    """Response of ListUploads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOADS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Opaque; give it back as `page_token` for the next page. Empty on the last page."""
+    @_builtins.property
+    def uploads(self) -> _containers.RepeatedCompositeFieldContainer[_upload_pb2.Upload]:
+        """Uploads of this page, newest first."""
+
+    def __init__(
+        self,
+        *,
+        uploads: _abc.Iterable[_upload_pb2.Upload] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "uploads", b"uploads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUploadsResponse: _TypeAlias = ListUploadsResponse  # noqa: Y015
+
+@_typing.final
+class SignUploadPartsRequest(_message.Message):
+    """Request of SignUploadParts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    LIFETIME_SECONDS_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """Id of the upload. Required."""
+    lifetime_seconds: _builtins.int
+    """How long the URLs shall hold, in seconds, 1 to 3600. 0 means 900. Credentials of the server that end
+    sooner shorten it.
+    """
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartToSign]:
+        """1 to 256 parts."""
+
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        parts: _abc.Iterable[Global___PartToSign] | None = ...,
+        lifetime_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime_seconds", b"lifetime_seconds", "parts", b"parts", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignUploadPartsRequest: _TypeAlias = SignUploadPartsRequest  # noqa: Y015
+
+@_typing.final
+class PartToSign(_message.Message):
+    """A part to be PUT."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_NUMBER_FIELD_NUMBER: _builtins.int
+    MD5_FIELD_NUMBER: _builtins.int
+    REPLACE_PART_FIELD_NUMBER: _builtins.int
+    part_number: _builtins.int
+    """The part, from 1 to the upload's `part_total`."""
+    md5: _builtins.str
+    """MD5 of its bytes, 32 hexadecimal digits in any case. Required."""
+    replace_part: _builtins.bool
+    """Replaces the part if it is persisted: it is absent again from here on. Default false: a persisted part
+    is not signed but returned.
+    """
+    def __init__(
+        self,
+        *,
+        part_number: _builtins.int = ...,
+        md5: _builtins.str = ...,
+        replace_part: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["md5", b"md5", "part_number", b"part_number", "replace_part", b"replace_part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartToSign: _TypeAlias = PartToSign  # noqa: Y015
+
+@_typing.final
+class SignUploadPartsResponse(_message.Message):
+    """Response of SignUploadParts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNED_PARTS_FIELD_NUMBER: _builtins.int
+    PERSISTED_PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def signed_parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedUploadPart]:
+        """For each part that is to be sent, in the order asked."""
+
+    @_builtins.property
+    def persisted_parts(self) -> _containers.RepeatedCompositeFieldContainer[_upload_pb2.UploadPart]:
+        """Parts asked for that are persisted already: don't send them."""
+
+    def __init__(
+        self,
+        *,
+        signed_parts: _abc.Iterable[Global___SignedUploadPart] | None = ...,
+        persisted_parts: _abc.Iterable[_upload_pb2.UploadPart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["persisted_parts", b"persisted_parts", "signed_parts", b"signed_parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignUploadPartsResponse: _TypeAlias = SignUploadPartsResponse  # noqa: Y015
+
+@_typing.final
+class SignedUploadPart(_message.Message):
+    """Where to PUT a part."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_NUMBER_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    part_number: _builtins.int
+    """The part."""
+    @_builtins.property
+    def request(self) -> _signed_request_pb2.SignedRequest:
+        """What to send."""
+
+    def __init__(
+        self,
+        *,
+        part_number: _builtins.int = ...,
+        request: _signed_request_pb2.SignedRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part_number", b"part_number", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedUploadPart: _TypeAlias = SignedUploadPart  # noqa: Y015
+
+@_typing.final
+class RecordUploadPartsRequest(_message.Message):
+    """Request of RecordUploadParts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """Id of the upload. Required."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartToRecord]:
+        """1 to 256 parts."""
+
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        parts: _abc.Iterable[Global___PartToRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordUploadPartsRequest: _TypeAlias = RecordUploadPartsRequest  # noqa: Y015
+
+@_typing.final
+class PartToRecord(_message.Message):
+    """A part that was PUT."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_NUMBER_FIELD_NUMBER: _builtins.int
+    MD5_FIELD_NUMBER: _builtins.int
+    STORE_ETAG_FIELD_NUMBER: _builtins.int
+    part_number: _builtins.int
+    """The part."""
+    md5: _builtins.str
+    """MD5 it was signed with. Required."""
+    store_etag: _builtins.str
+    """`ETag` of the store's answer. Required."""
+    def __init__(
+        self,
+        *,
+        part_number: _builtins.int = ...,
+        md5: _builtins.str = ...,
+        store_etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["md5", b"md5", "part_number", b"part_number", "store_etag", b"store_etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartToRecord: _TypeAlias = PartToRecord  # noqa: Y015
+
+@_typing.final
+class RecordUploadPartsResponse(_message.Message):
+    """Response of RecordUploadParts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedPart]:
+        """One for each part asked for, in that order."""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___RecordedPart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordUploadPartsResponse: _TypeAlias = RecordUploadPartsResponse  # noqa: Y015
+
+@_typing.final
+class RecordedPart(_message.Message):
+    """What became of one part."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_NUMBER_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    part_number: _builtins.int
+    """The part."""
+    @_builtins.property
+    def part(self) -> _upload_pb2.UploadPart:
+        """It is persisted; as PartAck."""
+
+    @_builtins.property
+    def refusal(self) -> _item_error_pb2.ItemError:
+        """PARTS_MISSING: the store does not hold it, or with another size or ETag. Send it again."""
+
+    def __init__(
+        self,
+        *,
+        part_number: _builtins.int = ...,
+        part: _upload_pb2.UploadPart | None = ...,
+        refusal: _item_error_pb2.ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "refusal", b"refusal", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "part_number", b"part_number", "refusal", b"refusal", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["part", "refusal"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___RecordedPart: _TypeAlias = RecordedPart  # noqa: Y015
+
+@_typing.final
+class WriteObjectsRequest(_message.Message):
+    """Request of WriteObjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANNOUNCE_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    FINISH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def announce(self) -> Global___AnnounceObjects:
+        """Object ids that will follow."""
+
+    @_builtins.property
+    def open(self) -> Global___OpenSmallObject:
+        """Begins an object."""
+
+    @_builtins.property
+    def chunk(self) -> Global___SmallObjectChunk:
+        """Bytes of the object."""
+
+    @_builtins.property
+    def finish(self) -> Global___FinishSmallObject:
+        """Ends the object."""
+
+    def __init__(
+        self,
+        *,
+        announce: Global___AnnounceObjects | None = ...,
+        open: Global___OpenSmallObject | None = ...,
+        chunk: Global___SmallObjectChunk | None = ...,
+        finish: Global___FinishSmallObject | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "chunk", b"chunk", "finish", b"finish", "message", b"message", "open", b"open"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "chunk", b"chunk", "finish", b"finish", "message", b"message", "open", b"open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["announce", "open", "chunk", "finish"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___WriteObjectsRequest: _TypeAlias = WriteObjectsRequest  # noqa: Y015
+
+@_typing.final
+class AnnounceObjects(_message.Message):
+    """Object ids that will follow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def object_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 500 object ids."""
+
+    def __init__(
+        self,
+        *,
+        object_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_ids", b"object_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnounceObjects: _TypeAlias = AnnounceObjects  # noqa: Y015
+
+@_typing.final
+class OpenSmallObject(_message.Message):
+    """Begins an object."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    EXPECTED_MD5_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
+    object_id: _builtins.str
+    """Id of a file registered in Song. Required."""
+    size_bytes: _builtins.int
+    """Length in bytes. Required; 0 for an empty object."""
+    expected_md5: _builtins.str
+    """As in StartUploadRequest."""
+    replace: _builtins.bool
+    """As in StartUploadRequest."""
+    def __init__(
+        self,
+        *,
+        object_id: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        expected_md5: _builtins.str = ...,
+        replace: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_md5", b"expected_md5", "object_id", b"object_id", "replace", b"replace", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenSmallObject: _TypeAlias = OpenSmallObject  # noqa: Y015
+
+@_typing.final
+class SmallObjectChunk(_message.Message):
+    """Bytes of an object, in order. `data` comes last on purpose, as in UploadChunk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    XXH3_64_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    xxh3_64: _builtins.int
+    """xxh3_64 (seed 0) over `data` alone. Absent means unchecked."""
+    data: _builtins.bytes
+    """1 byte to 2 MiB. (Base64 in JSON.)"""
+    def __init__(
+        self,
+        *,
+        xxh3_64: _builtins.int | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_xxh3_64", b"_xxh3_64", "xxh3_64", b"xxh3_64"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_xxh3_64", b"_xxh3_64", "data", b"data", "xxh3_64", b"xxh3_64"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__xxh3_64: _TypeAlias = _typing.Literal["xxh3_64"]  # noqa: Y015
+    _WhichOneofArgType__xxh3_64: _TypeAlias = _typing.Literal["_xxh3_64", b"_xxh3_64"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__xxh3_64) -> _WhichOneofReturnType__xxh3_64 | None: ...
+
+Global___SmallObjectChunk: _TypeAlias = SmallObjectChunk  # noqa: Y015
+
+@_typing.final
+class FinishSmallObject(_message.Message):
+    """Ends an object."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishSmallObject: _TypeAlias = FinishSmallObject  # noqa: Y015
+
+@_typing.final
+class WriteObjectsResponse(_message.Message):
+    """Response of WriteObjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    STORED_OBJECT_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which object of this stream, counted from 0 in the order opened. -1 with `drain`."""
+    @_builtins.property
+    def stored_object(self) -> _stored_object_pb2.StoredObject:
+        """It is visible."""
+
+    @_builtins.property
+    def refusal(self) -> _item_error_pb2.ItemError:
+        """It is not stored."""
+
+    @_builtins.property
+    def drain(self) -> Global___ServerDrain:
+        """The server shuts down: finish the object, half-close, and go on in a new stream."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        stored_object: _stored_object_pb2.StoredObject | None = ...,
+        refusal: _item_error_pb2.ItemError | None = ...,
+        drain: Global___ServerDrain | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "refusal", b"refusal", "result", b"result", "stored_object", b"stored_object"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "index", b"index", "refusal", b"refusal", "result", b"result", "stored_object", b"stored_object"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["stored_object", "refusal", "drain"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___WriteObjectsResponse: _TypeAlias = WriteObjectsResponse  # noqa: Y015
 
 @_typing.final
 class CompleteUploadRequest(_message.Message):

@@ -37,6 +37,10 @@ class UploadServiceStub(object):
     4. CompleteUpload, then GetUpload, about once a second, until the state is COMPLETED, or OPEN with
     `last_failure`.
 
+    Where streams can't pass, step 3 is SignUploadParts, an HTTP PUT for each part, and RecordUploadParts; all
+    of that is unary and works over HTTP/1.1. Streams and signed URLs may be mixed within one upload. Many small
+    files go up by WriteObjects, which needs none of the other steps.
+
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
 
@@ -65,6 +69,26 @@ class UploadServiceStub(object):
                 '/score.v1.UploadService/WriteUpload',
                 request_serializer=score_dot_v1_dot_upload__service__pb2.WriteUploadRequest.SerializeToString,
                 response_deserializer=score_dot_v1_dot_upload__service__pb2.WriteUploadResponse.FromString,
+                _registered_method=True)
+        self.WriteObjects = channel.stream_stream(
+                '/score.v1.UploadService/WriteObjects',
+                request_serializer=score_dot_v1_dot_upload__service__pb2.WriteObjectsRequest.SerializeToString,
+                response_deserializer=score_dot_v1_dot_upload__service__pb2.WriteObjectsResponse.FromString,
+                _registered_method=True)
+        self.ListUploads = channel.unary_unary(
+                '/score.v1.UploadService/ListUploads',
+                request_serializer=score_dot_v1_dot_upload__service__pb2.ListUploadsRequest.SerializeToString,
+                response_deserializer=score_dot_v1_dot_upload__service__pb2.ListUploadsResponse.FromString,
+                _registered_method=True)
+        self.SignUploadParts = channel.unary_unary(
+                '/score.v1.UploadService/SignUploadParts',
+                request_serializer=score_dot_v1_dot_upload__service__pb2.SignUploadPartsRequest.SerializeToString,
+                response_deserializer=score_dot_v1_dot_upload__service__pb2.SignUploadPartsResponse.FromString,
+                _registered_method=True)
+        self.RecordUploadParts = channel.unary_unary(
+                '/score.v1.UploadService/RecordUploadParts',
+                request_serializer=score_dot_v1_dot_upload__service__pb2.RecordUploadPartsRequest.SerializeToString,
+                response_deserializer=score_dot_v1_dot_upload__service__pb2.RecordUploadPartsResponse.FromString,
                 _registered_method=True)
         self.GetUpload = channel.unary_unary(
                 '/score.v1.UploadService/GetUpload',
@@ -95,6 +119,10 @@ class UploadServiceServicer(object):
     4. CompleteUpload, then GetUpload, about once a second, until the state is COMPLETED, or OPEN with
     `last_failure`.
 
+    Where streams can't pass, step 3 is SignUploadParts, an HTTP PUT for each part, and RecordUploadParts; all
+    of that is unary and works over HTTP/1.1. Streams and signed URLs may be mixed within one upload. Many small
+    files go up by WriteObjects, which needs none of the other steps.
+
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
 
@@ -120,7 +148,9 @@ class UploadServiceServicer(object):
         FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  only UNPUBLISHED analyses take uploads.
         FAILED_PRECONDITION SIZE_NOT_REGISTERED, MD5_NOT_REGISTERED  metadata `registered`: another
         file, or a mistake in the registration.
-        ALREADY_EXISTS OBJECT_EXISTS            other bytes are stored under this id.
+        ALREADY_EXISTS OBJECT_EXISTS            other bytes are stored under this id; `replace` puts these
+        in their place.
+        FAILED_PRECONDITION UPLOAD_CONFLICT     a live upload of another size; `replace` aborts it.
         INVALID_ARGUMENT FIELD_INVALID          a field is out of its bounds; metadata `field`.
         RESOURCE_EXHAUSTED STORE_FULL           not enough free space for the whole.
         UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
@@ -170,6 +200,94 @@ class UploadServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WriteObjects(self, request_iterator, context):
+        """Stores many small objects over one stream, each whole or not at all: no start, no completion, and nothing
+        waits for an answer.
+
+        Message order: `announce` up to 500 object ids that will follow, so that Song is asked about all of them
+        at once; more may be announced at any time. Then for each object `open`, its `chunk`s in order (none
+        for an empty object), and `finish`. The server answers each object with one `WriteObjectsResponse`, in
+        the order opened: the object, visible and VERIFIED, or why it was refused. Answers may trail; after the
+        client's half-close the server sends what is left and ends the stream.
+
+        What is always true:
+        - An object has at most one part: 16 MiB. Larger ones go by StartUpload.
+        - A refusal concerns its object alone. After it the server discards messages up to the next `open`,
+        and the stream goes on.
+        - The same bytes again are answered with the object that is stored. An OPEN upload of the same object
+        is taken over, and completed by this.
+        - An object id that was not announced is resolved by itself, which is slower.
+        - A stream that breaks inside an object leaves nothing of it; objects that were answered are stored.
+        - A stream on which nothing has moved for five minutes is ended with CANCELLED.
+
+        How to resume: open a new stream with the objects that were not answered.
+
+        In `refusal`: every error of StartUpload, OBJECT_DIGEST_MISMATCH, CHUNK_CORRUPT (retry),
+        STORE_UNAVAILABLE (retry), STORE_FULL, CHANGING (retry).
+
+        Errors of the stream:
+        INVALID_ARGUMENT FIELD_INVALID          a message out of its order, or more ids than 500.
+        RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry after RetryInfo.
+        UNAVAILABLE SONG_UNAVAILABLE, DRAINING  resume.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUploads(self, request, context):
+        """Returns uploads, newest first: those of studies on which the caller has WRITE.
+
+        Errors:
+        INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad filter, page size or token.
+        PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study asked for, or a system scope to ask
+        for none.
+        UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignUploadParts(self, request, context):
+        """Hands out a URL for each part, to PUT its bytes to without any credential.
+
+        How to use one: send `method` to `url` with exactly these `headers` and the part's bytes as the body,
+        within `expire_time`; Content-Length is the part's size. The MD5 is part of the signature, so a body that
+        was corrupted on the way is refused by the store itself. A 2xx answer has an `ETag` header: give it to
+        RecordUploadParts, together with many others. 403 means expired: sign again. Ask just in time: for the
+        parts of the next minutes, not of the whole file.
+
+        Errors:
+        NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
+        PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
+        FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  the analysis left UNPUBLISHED meanwhile.
+        FAILED_PRECONDITION SIGNING_UNSUPPORTED use WriteUpload.
+        INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, a number outside the upload, a bad
+        MD5 or lifetime.
+        UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordUploadParts(self, request, context):
+        """Records parts that were PUT to signed URLs, after a look at what the store really holds. Only then are
+        they persisted. A part that is refused never fails the others.
+
+        A crash between PUT and this call loses nothing: GetUpload with `with_unrecorded_parts` lists what the
+        store holds; compare it with the local file, and record it.
+
+        Errors:
+        NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
+        PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+        FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
+        INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, or a number outside the upload.
+        UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetUpload(self, request, context):
         """Returns an upload and a page of its persisted parts, by part number.
 
@@ -178,6 +296,7 @@ class UploadServiceServicer(object):
         PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
         INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad page size or token.
         UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+        UNAVAILABLE STORE_UNAVAILABLE           only with `with_unrecorded_parts`; retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,7 +321,7 @@ class UploadServiceServicer(object):
         FAILED_PRECONDITION PARTS_MISSING       metadata `part_numbers` (the first 20) and `part_count`.
         NOT_FOUND OBJECT_NOT_REGISTERED         Song no longer knows the file.
         UNAVAILABLE SONG_UNAVAILABLE, DRAINING  nothing was started; retry.
-        In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED,
+        In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED, CHANGING,
         SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -234,6 +353,26 @@ def add_UploadServiceServicer_to_server(servicer, server):
                     servicer.WriteUpload,
                     request_deserializer=score_dot_v1_dot_upload__service__pb2.WriteUploadRequest.FromString,
                     response_serializer=score_dot_v1_dot_upload__service__pb2.WriteUploadResponse.SerializeToString,
+            ),
+            'WriteObjects': grpc.stream_stream_rpc_method_handler(
+                    servicer.WriteObjects,
+                    request_deserializer=score_dot_v1_dot_upload__service__pb2.WriteObjectsRequest.FromString,
+                    response_serializer=score_dot_v1_dot_upload__service__pb2.WriteObjectsResponse.SerializeToString,
+            ),
+            'ListUploads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUploads,
+                    request_deserializer=score_dot_v1_dot_upload__service__pb2.ListUploadsRequest.FromString,
+                    response_serializer=score_dot_v1_dot_upload__service__pb2.ListUploadsResponse.SerializeToString,
+            ),
+            'SignUploadParts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignUploadParts,
+                    request_deserializer=score_dot_v1_dot_upload__service__pb2.SignUploadPartsRequest.FromString,
+                    response_serializer=score_dot_v1_dot_upload__service__pb2.SignUploadPartsResponse.SerializeToString,
+            ),
+            'RecordUploadParts': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordUploadParts,
+                    request_deserializer=score_dot_v1_dot_upload__service__pb2.RecordUploadPartsRequest.FromString,
+                    response_serializer=score_dot_v1_dot_upload__service__pb2.RecordUploadPartsResponse.SerializeToString,
             ),
             'GetUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUpload,
@@ -269,6 +408,10 @@ class UploadService(object):
     3. WriteUpload: open, then chunks. A part is persisted once it is acknowledged.
     4. CompleteUpload, then GetUpload, about once a second, until the state is COMPLETED, or OPEN with
     `last_failure`.
+
+    Where streams can't pass, step 3 is SignUploadParts, an HTTP PUT for each part, and RecordUploadParts; all
+    of that is unary and works over HTTP/1.1. Streams and signed URLs may be mixed within one upload. Many small
+    files go up by WriteObjects, which needs none of the other steps.
 
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
@@ -327,6 +470,114 @@ class UploadService(object):
             '/score.v1.UploadService/WriteUpload',
             score_dot_v1_dot_upload__service__pb2.WriteUploadRequest.SerializeToString,
             score_dot_v1_dot_upload__service__pb2.WriteUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteObjects(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/score.v1.UploadService/WriteObjects',
+            score_dot_v1_dot_upload__service__pb2.WriteObjectsRequest.SerializeToString,
+            score_dot_v1_dot_upload__service__pb2.WriteObjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUploads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/score.v1.UploadService/ListUploads',
+            score_dot_v1_dot_upload__service__pb2.ListUploadsRequest.SerializeToString,
+            score_dot_v1_dot_upload__service__pb2.ListUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignUploadParts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/score.v1.UploadService/SignUploadParts',
+            score_dot_v1_dot_upload__service__pb2.SignUploadPartsRequest.SerializeToString,
+            score_dot_v1_dot_upload__service__pb2.SignUploadPartsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordUploadParts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/score.v1.UploadService/RecordUploadParts',
+            score_dot_v1_dot_upload__service__pb2.RecordUploadPartsRequest.SerializeToString,
+            score_dot_v1_dot_upload__service__pb2.RecordUploadPartsResponse.FromString,
             options,
             channel_credentials,
             insecure,

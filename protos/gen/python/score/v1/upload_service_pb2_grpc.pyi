@@ -24,6 +24,10 @@ class UploadServiceStub:
       4. CompleteUpload, then GetUpload, about once a second, until the state is COMPLETED, or OPEN with
          `last_failure`.
 
+    Where streams can't pass, step 3 is SignUploadParts, an HTTP PUT for each part, and RecordUploadParts; all
+    of that is unary and works over HTTP/1.1. Streams and signed URLs may be mixed within one upload. Many small
+    files go up by WriteObjects, which needs none of the other steps.
+
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
 
@@ -50,7 +54,9 @@ class UploadServiceStub:
       FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  only UNPUBLISHED analyses take uploads.
       FAILED_PRECONDITION SIZE_NOT_REGISTERED, MD5_NOT_REGISTERED  metadata `registered`: another
                                               file, or a mistake in the registration.
-      ALREADY_EXISTS OBJECT_EXISTS            other bytes are stored under this id.
+      ALREADY_EXISTS OBJECT_EXISTS            other bytes are stored under this id; `replace` puts these
+                                              in their place.
+      FAILED_PRECONDITION UPLOAD_CONFLICT     a live upload of another size; `replace` aborts it.
       INVALID_ARGUMENT FIELD_INVALID          a field is out of its bounds; metadata `field`.
       RESOURCE_EXHAUSTED STORE_FULL           not enough free space for the whole.
       UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
@@ -92,6 +98,78 @@ class UploadServiceStub:
       UNAVAILABLE STORE_UNAVAILABLE           three writes of a part failed; resume.
       UNAVAILABLE SONG_UNAVAILABLE, DRAINING  resume.
     """
+    WriteObjects: _grpc.StreamStreamMultiCallable[_upload_service_pb2.WriteObjectsRequest, _upload_service_pb2.WriteObjectsResponse]
+    """Stores many small objects over one stream, each whole or not at all: no start, no completion, and nothing
+    waits for an answer.
+
+    Message order: `announce` up to 500 object ids that will follow, so that Song is asked about all of them
+    at once; more may be announced at any time. Then for each object `open`, its `chunk`s in order (none
+    for an empty object), and `finish`. The server answers each object with one `WriteObjectsResponse`, in
+    the order opened: the object, visible and VERIFIED, or why it was refused. Answers may trail; after the
+    client's half-close the server sends what is left and ends the stream.
+
+    What is always true:
+      - An object has at most one part: 16 MiB. Larger ones go by StartUpload.
+      - A refusal concerns its object alone. After it the server discards messages up to the next `open`,
+        and the stream goes on.
+      - The same bytes again are answered with the object that is stored. An OPEN upload of the same object
+        is taken over, and completed by this.
+      - An object id that was not announced is resolved by itself, which is slower.
+      - A stream that breaks inside an object leaves nothing of it; objects that were answered are stored.
+      - A stream on which nothing has moved for five minutes is ended with CANCELLED.
+
+    How to resume: open a new stream with the objects that were not answered.
+
+    In `refusal`: every error of StartUpload, OBJECT_DIGEST_MISMATCH, CHUNK_CORRUPT (retry),
+    STORE_UNAVAILABLE (retry), STORE_FULL, CHANGING (retry).
+
+    Errors of the stream:
+      INVALID_ARGUMENT FIELD_INVALID          a message out of its order, or more ids than 500.
+      RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry after RetryInfo.
+      UNAVAILABLE SONG_UNAVAILABLE, DRAINING  resume.
+    """
+    ListUploads: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.ListUploadsRequest, _upload_service_pb2.ListUploadsResponse]
+    """Returns uploads, newest first: those of studies on which the caller has WRITE.
+
+    Errors:
+      INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad filter, page size or token.
+      PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study asked for, or a system scope to ask
+                                              for none.
+      UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+    """
+    SignUploadParts: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.SignUploadPartsRequest, _upload_service_pb2.SignUploadPartsResponse]
+    """Hands out a URL for each part, to PUT its bytes to without any credential.
+
+    How to use one: send `method` to `url` with exactly these `headers` and the part's bytes as the body,
+    within `expire_time`; Content-Length is the part's size. The MD5 is part of the signature, so a body that
+    was corrupted on the way is refused by the store itself. A 2xx answer has an `ETag` header: give it to
+    RecordUploadParts, together with many others. 403 means expired: sign again. Ask just in time: for the
+    parts of the next minutes, not of the whole file.
+
+    Errors:
+      NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
+      PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+      FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
+      FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  the analysis left UNPUBLISHED meanwhile.
+      FAILED_PRECONDITION SIGNING_UNSUPPORTED use WriteUpload.
+      INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, a number outside the upload, a bad
+                                              MD5 or lifetime.
+      UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
+    """
+    RecordUploadParts: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.RecordUploadPartsRequest, _upload_service_pb2.RecordUploadPartsResponse]
+    """Records parts that were PUT to signed URLs, after a look at what the store really holds. Only then are
+    they persisted. A part that is refused never fails the others.
+
+    A crash between PUT and this call loses nothing: GetUpload with `with_unrecorded_parts` lists what the
+    store holds; compare it with the local file, and record it.
+
+    Errors:
+      NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
+      PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+      FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
+      INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, or a number outside the upload.
+      UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
+    """
     GetUpload: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.GetUploadRequest, _upload_service_pb2.GetUploadResponse]
     """Returns an upload and a page of its persisted parts, by part number.
 
@@ -100,6 +178,7 @@ class UploadServiceStub:
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
       INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad page size or token.
       UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+      UNAVAILABLE STORE_UNAVAILABLE           only with `with_unrecorded_parts`; retry.
     """
     CompleteUpload: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.CompleteUploadRequest, _upload_service_pb2.CompleteUploadResponse]
     """Makes the object visible: the server hashes the whole, compares size and MD5 with Song's
@@ -120,7 +199,7 @@ class UploadServiceStub:
       FAILED_PRECONDITION PARTS_MISSING       metadata `part_numbers` (the first 20) and `part_count`.
       NOT_FOUND OBJECT_NOT_REGISTERED         Song no longer knows the file.
       UNAVAILABLE SONG_UNAVAILABLE, DRAINING  nothing was started; retry.
-    In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED,
+    In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED, CHANGING,
     SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
     """
     AbortUpload: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.AbortUploadRequest, _upload_service_pb2.AbortUploadResponse]
@@ -144,6 +223,10 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
       3. WriteUpload: open, then chunks. A part is persisted once it is acknowledged.
       4. CompleteUpload, then GetUpload, about once a second, until the state is COMPLETED, or OPEN with
          `last_failure`.
+
+    Where streams can't pass, step 3 is SignUploadParts, an HTTP PUT for each part, and RecordUploadParts; all
+    of that is unary and works over HTTP/1.1. Streams and signed URLs may be mixed within one upload. Many small
+    files go up by WriteObjects, which needs none of the other steps.
 
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
@@ -175,7 +258,9 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  only UNPUBLISHED analyses take uploads.
           FAILED_PRECONDITION SIZE_NOT_REGISTERED, MD5_NOT_REGISTERED  metadata `registered`: another
                                                   file, or a mistake in the registration.
-          ALREADY_EXISTS OBJECT_EXISTS            other bytes are stored under this id.
+          ALREADY_EXISTS OBJECT_EXISTS            other bytes are stored under this id; `replace` puts these
+                                                  in their place.
+          FAILED_PRECONDITION UPLOAD_CONFLICT     a live upload of another size; `replace` aborts it.
           INVALID_ARGUMENT FIELD_INVALID          a field is out of its bounds; metadata `field`.
           RESOURCE_EXHAUSTED STORE_FULL           not enough free space for the whole.
           UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
@@ -225,6 +310,102 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def WriteObjects(
+        self,
+        request_iterator: _abc.Iterator[_upload_service_pb2.WriteObjectsRequest],
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_upload_service_pb2.WriteObjectsResponse]:
+        """Stores many small objects over one stream, each whole or not at all: no start, no completion, and nothing
+        waits for an answer.
+
+        Message order: `announce` up to 500 object ids that will follow, so that Song is asked about all of them
+        at once; more may be announced at any time. Then for each object `open`, its `chunk`s in order (none
+        for an empty object), and `finish`. The server answers each object with one `WriteObjectsResponse`, in
+        the order opened: the object, visible and VERIFIED, or why it was refused. Answers may trail; after the
+        client's half-close the server sends what is left and ends the stream.
+
+        What is always true:
+          - An object has at most one part: 16 MiB. Larger ones go by StartUpload.
+          - A refusal concerns its object alone. After it the server discards messages up to the next `open`,
+            and the stream goes on.
+          - The same bytes again are answered with the object that is stored. An OPEN upload of the same object
+            is taken over, and completed by this.
+          - An object id that was not announced is resolved by itself, which is slower.
+          - A stream that breaks inside an object leaves nothing of it; objects that were answered are stored.
+          - A stream on which nothing has moved for five minutes is ended with CANCELLED.
+
+        How to resume: open a new stream with the objects that were not answered.
+
+        In `refusal`: every error of StartUpload, OBJECT_DIGEST_MISMATCH, CHUNK_CORRUPT (retry),
+        STORE_UNAVAILABLE (retry), STORE_FULL, CHANGING (retry).
+
+        Errors of the stream:
+          INVALID_ARGUMENT FIELD_INVALID          a message out of its order, or more ids than 500.
+          RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry after RetryInfo.
+          UNAVAILABLE SONG_UNAVAILABLE, DRAINING  resume.
+        """
+
+    @_abc_1.abstractmethod
+    def ListUploads(
+        self,
+        request: _upload_service_pb2.ListUploadsRequest,
+        context: _grpc.ServicerContext,
+    ) -> _upload_service_pb2.ListUploadsResponse:
+        """Returns uploads, newest first: those of studies on which the caller has WRITE.
+
+        Errors:
+          INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad filter, page size or token.
+          PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study asked for, or a system scope to ask
+                                                  for none.
+          UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+        """
+
+    @_abc_1.abstractmethod
+    def SignUploadParts(
+        self,
+        request: _upload_service_pb2.SignUploadPartsRequest,
+        context: _grpc.ServicerContext,
+    ) -> _upload_service_pb2.SignUploadPartsResponse:
+        """Hands out a URL for each part, to PUT its bytes to without any credential.
+
+        How to use one: send `method` to `url` with exactly these `headers` and the part's bytes as the body,
+        within `expire_time`; Content-Length is the part's size. The MD5 is part of the signature, so a body that
+        was corrupted on the way is refused by the store itself. A 2xx answer has an `ETag` header: give it to
+        RecordUploadParts, together with many others. 403 means expired: sign again. Ask just in time: for the
+        parts of the next minutes, not of the whole file.
+
+        Errors:
+          NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
+          PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+          FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
+          FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  the analysis left UNPUBLISHED meanwhile.
+          FAILED_PRECONDITION SIGNING_UNSUPPORTED use WriteUpload.
+          INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, a number outside the upload, a bad
+                                                  MD5 or lifetime.
+          UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordUploadParts(
+        self,
+        request: _upload_service_pb2.RecordUploadPartsRequest,
+        context: _grpc.ServicerContext,
+    ) -> _upload_service_pb2.RecordUploadPartsResponse:
+        """Records parts that were PUT to signed URLs, after a look at what the store really holds. Only then are
+        they persisted. A part that is refused never fails the others.
+
+        A crash between PUT and this call loses nothing: GetUpload with `with_unrecorded_parts` lists what the
+        store holds; compare it with the local file, and record it.
+
+        Errors:
+          NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
+          PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+          FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
+          INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, or a number outside the upload.
+          UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
+        """
+
+    @_abc_1.abstractmethod
     def GetUpload(
         self,
         request: _upload_service_pb2.GetUploadRequest,
@@ -237,6 +418,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
           INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad page size or token.
           UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
+          UNAVAILABLE STORE_UNAVAILABLE           only with `with_unrecorded_parts`; retry.
         """
 
     @_abc_1.abstractmethod
@@ -263,7 +445,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION PARTS_MISSING       metadata `part_numbers` (the first 20) and `part_count`.
           NOT_FOUND OBJECT_NOT_REGISTERED         Song no longer knows the file.
           UNAVAILABLE SONG_UNAVAILABLE, DRAINING  nothing was started; retry.
-        In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED,
+        In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED, CHANGING,
         SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
         """
 
