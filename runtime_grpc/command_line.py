@@ -1,10 +1,12 @@
 """The command line of a service: serve, `db upgrade`, `db check`, `config check`; a flag for every setting."""
 
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -14,6 +16,7 @@ from pydantic_settings import SettingsError
 from runtime_grpc.database import Database, DatabaseTakenError, DatabaseUnavailableError, SchemaMismatchError
 from runtime_grpc.logs import configure_logs
 from runtime_grpc.settings import ServiceSettings
+from runtime_grpc.workers import WorkersRefusedError, supervise
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -37,7 +40,10 @@ class StartRefusedError(Exception):
     """The service can't start as it is told to; the text says why, and the way out."""
 
 
-START_REFUSALS = (StartRefusedError, SchemaMismatchError, DatabaseTakenError, DatabaseUnavailableError, OSError)
+START_REFUSALS = (
+    *(StartRefusedError, SchemaMismatchError, DatabaseTakenError, DatabaseUnavailableError, WorkersRefusedError),
+    OSError,
+)
 """What starting a service raises, with a text for the operator."""
 
 
@@ -63,7 +69,10 @@ def run_service(
     try:
         match words:
             case []:
-                serve_until_told(lambda: start(settings))
+                if settings.workers == 1:
+                    serve_until_told(lambda: start(settings))
+                else:
+                    return supervise(partial(serve_as_worker, start), settings)
             case ["db", "upgrade"]:
                 database = Database(settings.sql_url)
                 database.claim()  # not under a server that runs
@@ -86,8 +95,21 @@ def run_service(
     return EXIT_OK
 
 
-def serve_until_told(start: Callable[[], Running]) -> None:
-    """Start, and serve until SIGTERM or SIGINT; then drain and stop. A second signal ends the process at once."""
+def serve_as_worker(start: Callable[[Settings], Running], settings: Settings, tell_ready: Callable[[], None]) -> int:
+    """Serve as one of several processes; return the exit code."""
+    try:
+        serve_until_told(lambda: start(settings), tell_ready)
+    except START_REFUSALS as error:
+        print(f"worker {os.getpid()}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def serve_until_told(start: Callable[[], Running], tell_ready: Callable[[], None] | None = None) -> None:
+    """Start, and serve until SIGTERM or SIGINT; then drain and stop. A second signal ends the process at once.
+
+    `tell_ready` is called once it listens; who gives none gets a line of the log.
+    """
     told = threading.Event()
 
     def tell(number: int, _frame: object) -> None:
@@ -97,7 +119,10 @@ def serve_until_told(start: Callable[[], Running]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, tell)
     running = start()
-    _log.info("listening", address=running.address)
+    if tell_ready is None:
+        _log.info("listening", address=running.address)
+    else:
+        tell_ready()
     told.wait()
     _log.info("stopping")
     running.stop()

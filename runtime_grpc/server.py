@@ -90,6 +90,8 @@ class ServerOptions:
     """Long streams at once; one more is refused."""
     drain_seconds: float = 10.0
     """How long calls under way may go on once the server stops."""
+    shares_port: bool = False
+    """Whether other processes of the same account may listen there too; see `workers.py`."""
 
 
 class RunningServer:
@@ -114,7 +116,7 @@ class RunningServer:
         self._server = grpc.server(
             self._control,
             options=[
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(options.shares_port)),
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
                 ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MIN_SECONDS * 1000),

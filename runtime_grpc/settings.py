@@ -42,6 +42,10 @@ class ServiceSettings(BaseSettings):
         10.0, description="how long calls under way may go on once the server stops"
     )
 
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="processes that share the port; more than one needs PostgreSQL"
+    )
+
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str) -> str:
@@ -68,6 +72,14 @@ class ServiceSettings(BaseSettings):
                     f"host {self.host} can be reached from other machines, and there is no TLS and no authentication "
                     "yet: keep to 127.0.0.1, or set allow_insecure on a network you trust"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _one_process_on_sqlite(self) -> Self:
+        if self.workers > 1 and not self.database_url.startswith("postgresql"):
+            raise ValueError(
+                f"workers {self.workers}: a SQLite file belongs to one process; several need PostgreSQL (database_url)"
+            )
         return self
 
     @property

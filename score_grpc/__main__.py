@@ -136,7 +136,11 @@ class Score:
             ),
         ]
         options = ServerOptions(
-            settings.address, limits.MESSAGE_MAX_BYTES, settings.max_streams, settings.drain_seconds
+            settings.address,
+            limits.MESSAGE_MAX_BYTES,
+            settings.max_streams,
+            settings.drain_seconds,
+            shares_port=settings.workers > 1,
         )
         self._server = RunningServer(options, services, ERRORS, draining, self._check_ready)
         self.address = self._server.address

@@ -1,9 +1,9 @@
 """Settings of Score."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from runtime_grpc.settings import ServiceSettings
@@ -50,3 +50,12 @@ class ScoreSettings(ServiceSettings):
         if "@" in url or "?" in url:
             raise ValueError("give the credentials as settings of their own, not in the URL")
         return url
+
+    @model_validator(mode="after")
+    def _one_process_on_a_local_store(self) -> Self:
+        if self.workers > 1 and self.store == "local":
+            raise ValueError(
+                f"workers {self.workers}: a local store belongs to one process; several need one that they share "
+                "(store s3 or azure)"
+            )
+        return self

@@ -84,7 +84,12 @@ class Song:
                 "song.v1.EventService", add_EventServiceServicer_to_server, EventServicer(events, callers, draining)
             ),
         ]
-        options = ServerOptions(settings.address, limits.MAX_MESSAGE_BYTES, drain_seconds=settings.drain_seconds)
+        options = ServerOptions(
+            settings.address,
+            limits.MAX_MESSAGE_BYTES,
+            drain_seconds=settings.drain_seconds,
+            shares_port=settings.workers > 1,
+        )
         self._server = RunningServer(options, services, ERRORS, draining, database.ping)
         self.address = self._server.address
         self._relay.start()

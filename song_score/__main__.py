@@ -66,6 +66,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     except (ValidationError, OSError) as error:
         print(f"song-score: {error}", file=sys.stderr)
         return EXIT_USAGE
+    if (song_settings.workers, score_settings.workers) != (1, 1):
+        print("song-score: serve is one process: for several workers run song-server and score-server", file=sys.stderr)
+        return EXIT_USAGE
     # One secret for both; nobody else needs to know it, unless the settings name one.
     known = song_settings.service_token.get_secret_value() or score_settings.service_token.get_secret_value()
     secret = {"service_token": SecretStr(known or secrets.token_urlsafe(32))}
