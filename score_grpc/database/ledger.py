@@ -8,7 +8,8 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy.exc import IntegrityError
 
 from runtime_grpc.database import Database
-from score_grpc.database.rows import microseconds, object_from, object_values, part_from, upload_from
+from score_grpc.database.generations import make_visible
+from score_grpc.database.rows import microseconds, object_from, part_from, upload_from
 from score_grpc.database.tables import OBJECTS, UPLOAD_PARTS, UPLOADS
 from score_grpc.domain import limits
 from score_grpc.domain.errors import PartTakenOverError, UploadNotFoundError
@@ -40,7 +41,10 @@ class Ledger:
             ).scalar_one()
 
     def add_upload(self, upload: Upload) -> bool:
-        """Add a new upload; False if its object has a live one already, is stored by now, or the key is another's."""
+        """Add a new upload.
+
+        False if its object has a live one already, or another generation than it replaces, or the key is another's.
+        """
         values = {
             "upload_id": upload.upload_id,
             "object_id": upload.object_id,
@@ -70,7 +74,7 @@ class Ledger:
             with self._database.write() as connection:
                 connection.execute(insert(UPLOADS).values(values))
                 # After the row, which waits for a completion that is just being committed.
-                _require_not_stored(connection, upload.object_id)
+                _require_not_stored(connection, upload.object_id, upload.replaces_generation)
                 _require_fresh_key(connection, upload.staging_key)
         except (IntegrityError, _TakenError):
             return False
@@ -231,12 +235,15 @@ class Ledger:
             return held
 
     def complete(self, stored: StoredObject) -> bool:
-        """Make the object visible and its upload COMPLETED. False if the completion is no longer this process's."""
+        """Make the object visible as its next generation and its upload COMPLETED.
+
+        False if the completion is no longer this process's. Raises as `make_visible`.
+        """
         with self._database.write() as connection:
-            if not self._holds(_upload_row(connection, stored.upload_id, lock=True)):
+            row = _upload_row(connection, stored.upload_id, lock=True)
+            if not self._holds(row):
                 return False
-            connection.execute(sql_delete(OBJECTS).where(OBJECTS.c.object_id == stored.object_id))
-            connection.execute(insert(OBJECTS).values(object_values(stored)))
+            make_visible(connection, stored, row.replaces_generation)
             _set_state(
                 connection,
                 stored.upload_id,
@@ -303,9 +310,10 @@ class Ledger:
         return bool(row.state == UploadState.COMPLETING.value and row.lease_owner == self._owner)
 
 
-def _require_not_stored(connection: Connection, object_id: str) -> None:
-    found = connection.execute(select(OBJECTS.c.object_id).where(OBJECTS.c.object_id == object_id)).one_or_none()
-    if found is not None:
+def _require_not_stored(connection: Connection, object_id: str, replaces_generation: int) -> None:
+    is_object = OBJECTS.c.object_id == object_id
+    generation = connection.execute(select(OBJECTS.c.generation).where(is_object)).scalar_one_or_none()
+    if generation not in {None, replaces_generation}:
         raise _TakenError
 
 

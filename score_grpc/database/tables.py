@@ -69,6 +69,7 @@ IS_UNFREED = text("state = 'ABORTED' AND NOT is_freed")
 Index("uploads_unfreed", UPLOADS.c.lease_until, sqlite_where=IS_UNFREED, postgresql_where=IS_UNFREED)
 Index("uploads_staging_key", UPLOADS.c.staging_key)
 Index("uploads_state", UPLOADS.c.state, UPLOADS.c.lease_until)
+Index("uploads_create_time", UPLOADS.c.create_time, UPLOADS.c.upload_id)
 Index("uploads_study", UPLOADS.c.study_id, UPLOADS.c.create_time, UPLOADS.c.upload_id)
 
 UPLOAD_PARTS = Table(
@@ -111,12 +112,15 @@ OBJECTS = Table(
     Column("damaged_parts", Text, nullable=False, server_default=""),
     # Until when a replacement or a deletion is under way; Song's publish looks at it.
     Column("changing_until", BigInteger, nullable=False, server_default="0"),
+    # Whose mark that is: the id of the upload that replaces it, or that of a deletion.
+    Column("changing_by", String(36), nullable=False, server_default=""),
 )
 """One row per visible object: its current generation."""
 
 IS_VERIFYING = text("verify_start_time > 0")
 """As the index has it."""
 Index("objects_study", OBJECTS.c.study_id, OBJECTS.c.create_time, OBJECTS.c.object_id)
+Index("objects_analysis", OBJECTS.c.analysis_id, OBJECTS.c.create_time, OBJECTS.c.object_id)
 Index("objects_create_time", OBJECTS.c.create_time, OBJECTS.c.object_id)
 Index("objects_verifying", OBJECTS.c.verify_until, sqlite_where=IS_VERIFYING, postgresql_where=IS_VERIFYING)
 

@@ -62,3 +62,10 @@ SWEEP_PERIOD_SECONDS: Final = 5.0
 """How often completions that nobody works on are looked for."""
 HASHED_UPLOADS: Final = 1000
 """How many uploads' hash states are kept in memory; those not kept are hashed again from the start."""
+
+STREAM_AGE_SECONDS: Final = 3600.0
+"""How long the bytes of an object that was replaced or deleted stay readable for streams under way."""
+CHANGING_SECONDS: Final = 60.0
+"""How long an object stays marked as changing, if its replacement or deletion does not end before."""
+CHANGING_MARGIN_SECONDS: Final = 30.0
+"""Of it must be left when the change is made: other hosts' clocks may be so much ahead."""

@@ -48,3 +48,12 @@ class StoredObject:
     def plan(self) -> PartPlan:
         """How its bytes are cut."""
         return PartPlan(self.size_bytes, self.part_size_bytes)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether its bytes were read, and found to be others than they should be."""
+        return self.verification is Verification.UNVERIFIED and self.verify_time is not None
+
+    def holds(self, size_bytes: int, md5: str) -> bool:
+        """Whether its bytes have this size and MD5: others of the same can only mend it."""
+        return (self.size_bytes, self.md5) == (size_bytes, md5)

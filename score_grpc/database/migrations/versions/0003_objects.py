@@ -11,12 +11,15 @@ def upgrade() -> None:
     """Add columns and tables."""
     op.add_column("upload_parts", sa.Column("md5", sa.String(32), nullable=False, server_default=""))
     op.add_column("uploads", sa.Column("replaces_generation", sa.BigInteger, nullable=False, server_default="0"))
+    op.create_index("uploads_create_time", "uploads", ["create_time", "upload_id"])
     op.create_index("uploads_study", "uploads", ["study_id", "create_time", "upload_id"])
     op.add_column("objects", sa.Column("verify_owner", sa.String(64), nullable=False, server_default=""))
     for name in ("verify_time", "verify_start_time", "verified_size_bytes", "verify_until", "changing_until"):
         op.add_column("objects", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("objects", sa.Column("changing_by", sa.String(36), nullable=False, server_default=""))
     op.add_column("objects", sa.Column("damaged_parts", sa.Text, nullable=False, server_default=""))
     op.create_index("objects_study", "objects", ["study_id", "create_time", "object_id"])
+    op.create_index("objects_analysis", "objects", ["analysis_id", "create_time", "object_id"])
     op.create_index("objects_create_time", "objects", ["create_time", "object_id"])
     running = sa.text("verify_start_time > 0")
     op.create_index("objects_verifying", "objects", ["verify_until"], sqlite_where=running, postgresql_where=running)
