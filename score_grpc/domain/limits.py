@@ -69,3 +69,6 @@ CHANGING_SECONDS: Final = 60.0
 """How long an object stays marked as changing, if its replacement or deletion does not end before."""
 CHANGING_MARGIN_SECONDS: Final = 30.0
 """Of it must be left when the change is made: other hosts' clocks may be so much ahead."""
+
+SIGNED_URL_PARAMETERS_MAX: Final = 16
+"""Parameters of a signed URL of our own; it has at most five."""

@@ -4,11 +4,13 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 
+from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.use_cases.claims import Claims
 from score_grpc.use_cases.hashing import Hashing
+from score_grpc.use_cases.own_urls import OwnUrls
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,7 @@ class Environment:
     """Made once by the composition root."""
 
     ledger: Ledger
+    generations: Generations
     store: ObjectStore
     registry: CachedRegistry
     """Song's word: of the last half minute for what looks, reads or goes on; `fresh` for what starts or completes."""
@@ -25,3 +28,5 @@ class Environment:
     """How long an upload may go without activity."""
     draining: threading.Event
     """Set once this process is to end."""
+    own_urls: OwnUrls | None = None
+    """Signs URLs that this server itself serves; None where it has no HTTP."""
