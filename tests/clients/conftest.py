@@ -18,6 +18,10 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from song.v1.analysis_pb2 import Analysis
+from song.v1.analysis_service_pb2 import GetAnalysisRequest, GetAnalysisResponse
+from song.v1.analysis_service_pb2_grpc import AnalysisServiceServicer, add_AnalysisServiceServicer_to_server
+from song.v1.entity_pb2 import Donor, Sample
 from song.v1.file_service_pb2 import ListFilesRequest, ListFilesResponse
 from song_score_client.commands.score import app
 from typer.testing import CliRunner, Result
@@ -29,8 +33,18 @@ from tests.servers.score_world import random_bytes
 MIB = 1024 * 1024
 
 
-class ListingSong(RegistrySong):
-    """Lists what was registered: every study has one analysis, of all its files."""
+class ListingSong(RegistrySong, AnalysisServiceServicer):
+    """Lists what was registered: every study has one analysis, of all its files and one donor."""
+
+    def add_to(self, server: grpc.Server) -> None:
+        """Serve analyses too."""
+        super().add_to(server)
+        add_AnalysisServiceServicer_to_server(self, server)
+
+    def GetAnalysis(self, request: GetAnalysisRequest, context: grpc.ServicerContext) -> GetAnalysisResponse:
+        """Answer any id with one donor."""
+        donor = Donor(donor_id="DO1")
+        return GetAnalysisResponse(analysis=Analysis(analysis_id=request.analysis_id, samples=[Sample(donor=donor)]))
 
     def ListFiles(self, request: ListFilesRequest, context: grpc.ServicerContext) -> ListFilesResponse:
         """Answer from what was registered."""

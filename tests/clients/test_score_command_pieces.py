@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from score.v1.stored_object_pb2 import StoredObject
 from song_score_client.errors import LocalFileError
-from song_score_client.manifests import ManifestError, read_download_manifest, read_upload_manifest
+from song_score_client.manifest_source import ManifestError, load_manifest
+from song_score_client.manifests import download_object_ids, upload_entries
 from song_score_client.output_layout import OutputLayout
 from song_score_client.progress import FileProgress, Meter, Progress
 from song_score_client.quantities import format_bytes, format_seconds, parse_rate
@@ -30,7 +31,7 @@ def write(folder: Path, text: str, name: str = "m.txt") -> Path:
 
 def test_an_upload_manifest_is_trimmed_and_its_paths_are_meant_from_where_it_is(tmp_path: Path) -> None:
     text = f"analysis\t\t\r\n id-1 \t sub/a.bam\t{MD5.upper()} \r\n\r\nid-2\t/abs/b c.bam\t\n"
-    first, second = read_upload_manifest(write(tmp_path, text))
+    first, second = upload_entries(load_manifest(write(tmp_path, text)))
     assert (first.object_id, first.path, first.md5) == ("id-1", tmp_path / "sub/a.bam", MD5)
     assert (second.path, second.md5) == (Path("/abs/b c.bam"), "")
 
@@ -51,18 +52,18 @@ def test_an_upload_manifest_is_trimmed_and_its_paths_are_meant_from_where_it_is(
 )
 def test_a_bad_upload_manifest_is_named_with_its_line(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(ManifestError, match=problem):
-        read_upload_manifest(write(tmp_path, text))
+        upload_entries(load_manifest(write(tmp_path, text)))
 
 
 def test_xml_manifests_and_other_column_counts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="XML"):
-        read_download_manifest(write(tmp_path, "<a/>\n<b/>", "m.XML"))
+        download_object_ids(load_manifest(write(tmp_path, "<a/>\n<b/>", "m.XML")))
     with pytest.raises(ManifestError, match="10 fields where 11"):
-        read_download_manifest(write(tmp_path, "h\n" + "\t" * 9 + "x\n"))
+        download_object_ids(load_manifest(write(tmp_path, "h\n" + "\t" * 9 + "x\n")))
     with pytest.raises(ManifestError, match="no object id"):
-        read_download_manifest(write(tmp_path, "h\nx" + "\t" * 10 + "x\n"))
+        download_object_ids(load_manifest(write(tmp_path, "h\nx" + "\t" * 10 + "x\n")))
     with pytest.raises(LocalFileError):
-        read_download_manifest(tmp_path)
+        load_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,14 @@ class RegistrySong(FileServiceServicer):
     def start(self) -> None:
         """Serve, on the same port as before if there was one."""
         self._server = grpc.server(ThreadPoolExecutor(4))
-        add_FileServiceServicer_to_server(self, self._server)
+        self.add_to(self._server)
         port = self._server.add_insecure_port(self.address)
         self.address = f"127.0.0.1:{port}"
         self._server.start()
+
+    def add_to(self, server: grpc.Server) -> None:
+        """Serve by this server."""
+        add_FileServiceServicer_to_server(self, server)
 
     def stop(self) -> None:
         """Go down."""

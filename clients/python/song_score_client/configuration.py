@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 from song_score_client.errors import ConfigurationError
 
 _SCHEMES = ("grpc", "http")
+_PORTAL_SCHEMES = ("http", "https")
 
 _ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "song.url": ("SONG_URL", "CLIENT_SERVER_URL"),
@@ -35,6 +36,7 @@ _ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "song.access_token": ("SONG_ACCESS_TOKEN", "CLIENT_ACCESS_TOKEN", "ACCESSTOKEN"),
     "score.url": ("SCORE_URL", "STORAGE_URL"),
     "score.access_token": ("SCORE_ACCESS_TOKEN", "ACCESSTOKEN"),
+    "portal.url": ("SCORE_PORTAL_URL", "PORTAL_URL"),
 }
 """Each setting's variables, the first that is set wins. Those without SONG_ or SCORE_ are Overture's."""
 
@@ -90,6 +92,14 @@ class Configuration:
                 "no study is set: use --study, SONG_STUDY_ID or study_id in the configuration file"
             )
         return study_id
+
+    @property
+    def portal_url(self) -> str | None:
+        """Where manifests are kept by their UUIDs, http(s); None where no portal is set."""
+        value = self.values["portal.url"]
+        if value.text is not None and urlsplit(value.text).scheme not in _PORTAL_SCHEMES:
+            raise ConfigurationError(f"{value.source}: {mask_user(value.text)!r} is no http(s) address of a portal")
+        return value.text
 
     def shown(self, name: str) -> str | None:
         """Return a setting's text for the eyes of people: secrets masked."""

@@ -42,9 +42,7 @@ def download(  # noqa: PLR0913 - one parameter an option
     output_dir: Annotated[Path, typer.Option(help="Where files go; made if need be, but not those above it.")],
     more_object_ids: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
     object_id: Annotated[list[str] | None, typer.Option(help="Repeat it, or name several.")] = None,
-    manifest: Annotated[
-        Path | None, typer.Option(help="Download manifest (11 columns) or upload manifest (3).")
-    ] = None,
+    manifest: options.ManifestSource = None,
     analysis_id: Annotated[str | None, typer.Option(help="All files of an analysis.")] = None,
     study_id: options.StudyId = None,
     output_layout: Annotated[
@@ -96,13 +94,14 @@ def download(  # noqa: PLR0913 - one parameter an option
 
 
 def _object_ids(
-    session: ScoreSession, given: list[str], manifest: Path | None, analysis_id: str | None, study_id: str | None
+    session: ScoreSession, given: list[str], manifest: str | None, analysis_id: str | None, study_id: str | None
 ) -> list[str]:
     """Return the ids of what is asked for, each once. Raises ClientError."""
-    from song_score_client.manifests import read_download_manifest
+    from song_score_client.manifest_source import load_manifest
+    from song_score_client.manifests import download_object_ids
 
     if manifest is not None:
-        return read_download_manifest(manifest)
+        return download_object_ids(load_manifest(manifest, session.configuration.portal_url))
     if analysis_id is None:
         return list(dict.fromkeys(given))
     with session.open_song() as song:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 from song_score_client import errors
-from song_score_client.manifests import ManifestError
+from song_score_client.manifest_source import ManifestError
 from song_score_client.targets import DuplicateTargetsError
 from song_score_client.transfer.batch import StoppedError
 

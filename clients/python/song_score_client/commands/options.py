@@ -24,6 +24,9 @@ def _parse_rate(text: str) -> float:
 StudyId = Annotated[
     str | None, typer.Option("--study-id", "--program-id", help="Study of the analysis. [SONG_STUDY_ID]")
 ]
+ManifestSource = Annotated[
+    str | None, typer.Option(help="A manifest: its path, its URL, or its UUID at the portal. [SCORE_PORTAL_URL]")
+]
 Parallel = Annotated[int, typer.Option(min=1, max=MAX_PARALLEL, help="Files at once.")]
 Streams = Annotated[int, typer.Option(min=1, max=MAX_STREAMS, help="Streams per file; more help on long paths.")]
 MaxRate = Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from song_score_client.commands.download import download
+from song_score_client.commands.manifest import manifest
 from song_score_client.commands.output import Output
 from song_score_client.commands.score_group import ScoreGroup
 from song_score_client.commands.score_session import ScoreSession
@@ -84,5 +85,6 @@ def show_info(context: typer.Context) -> None:
 
 app.command("upload")(upload)
 app.command("download")(download)
+app.command("manifest")(manifest)
 app.command("info")(show_info)
 app.command("version")(show_version)

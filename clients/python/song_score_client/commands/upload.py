@@ -25,7 +25,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
     directory: Annotated[Path, typer.Argument(help="With --analysis-id: where its files are.")] = Path(),
     *,
-    manifest: Annotated[Path | None, typer.Option(help="Upload manifest, as `song manifest` writes it.")] = None,
+    manifest: options.ManifestSource = None,
     file: Annotated[Path | None, typer.Option(help="One file, with --object-id.")] = None,
     object_id: Annotated[str | None, typer.Option(help="The id Song gave the file.")] = None,
     md5: Annotated[str, typer.Option(help="The file's MD5, checked; by default the registered one.")] = "",
@@ -70,7 +70,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
 
 def _entries(
     session: ScoreSession,
-    manifest: Path | None,
+    manifest: str | None,
     file: Path | None,
     object_id: str | None,
     md5: str,
@@ -80,11 +80,12 @@ def _entries(
 ) -> list[ManifestEntry]:
     """Return the files to upload. Raises ClientError."""
     from song_score_client.errors import ConfigurationError
-    from song_score_client.manifests import is_md5, read_upload_manifest
+    from song_score_client.manifest_source import load_manifest
+    from song_score_client.manifests import is_md5, upload_entries
     from song_score_client.upload_manifest import ManifestEntry, match_files
 
     if manifest is not None:
-        return read_upload_manifest(manifest)
+        return upload_entries(load_manifest(manifest, session.configuration.portal_url))
     if file is not None and object_id is not None:
         if md5 and not is_md5(md5):
             raise ConfigurationError(f"--md5 {md5!r} is no MD5: 32 hexadecimal digits are expected")
