@@ -16,6 +16,7 @@ from runtime_grpc.authentication import Authenticator
 from runtime_grpc.command_line import StartRefusedError, run_service
 from runtime_grpc.database import Database
 from runtime_grpc.server import Codec, RunningServer, ServerOptions, Service
+from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.leftovers import Leftovers
 from score_grpc.domain import limits
@@ -51,7 +52,8 @@ def open_store(settings: ScoreSettings) -> ObjectStore:
 
 def _open_s3(settings: ScoreSettings) -> ObjectStore:
     try:
-        from score_grpc.gateways.objects.s3 import S3ObjectStore, S3Options  # noqa: PLC0415 - boto3 is an extra
+        from score_grpc.gateways.objects.s3 import S3ObjectStore  # noqa: PLC0415 - boto3 is an extra
+        from score_grpc.gateways.objects.s3_client import CONFIGURATION_ERRORS, S3Options  # noqa: PLC0415
     except ImportError:
         raise StartRefusedError("store s3 needs the extra 's3': pip install 'song-score[server,s3]'") from None
     if not settings.s3_bucket:
@@ -60,12 +62,19 @@ def _open_s3(settings: ScoreSettings) -> ObjectStore:
         bucket=settings.s3_bucket,
         region=settings.s3_region,
         endpoint_url=settings.s3_endpoint or None,
+        public_endpoint_url=settings.s3_public_endpoint or None,
         uses_path_style=settings.s3_path_style,
         access_key_id=settings.s3_access_key.get_secret_value() or None,
         secret_access_key=settings.s3_secret_key.get_secret_value() or None,
+        session_token=settings.s3_session_token.get_secret_value() or None,
+        profile=settings.s3_profile or None,
+        kms_key=settings.s3_kms_key or None,
         ca_file=settings.s3_ca_file,
     )
-    return S3ObjectStore(options)
+    try:
+        return S3ObjectStore(options)
+    except CONFIGURATION_ERRORS as error:
+        raise StartRefusedError(f"store s3: {error}") from None
 
 
 def _open_azure(settings: ScoreSettings) -> ObjectStore:
@@ -106,6 +115,7 @@ class Score:
         self._song = SongRegistry(settings.song_address, token)
         self.environment = environment = Environment(
             ledger=ledger,
+            generations=Generations(database),
             store=store,
             registry=CachedRegistry(self._song),
             claims=Claims(),
@@ -194,4 +204,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from score_grpc.__main__ import main as main_by_name
+
+    main_by_name()  # spawned workers can't import a module named __main__

@@ -159,4 +159,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from song_grpc.__main__ import main as main_by_name
+
+    main_by_name()  # spawned workers can't import a module named __main__
