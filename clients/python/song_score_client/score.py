@@ -8,9 +8,21 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-from score.v1.download_service_pb2 import GetChunkManifestRequest, GetChunkManifestResponse
+from score.v1.download_service_pb2 import (
+    GetChunkManifestRequest,
+    GetChunkManifestResponse,
+    SignDownloadRequest,
+    SignDownloadResponse,
+)
 from score.v1.download_service_pb2_grpc import DownloadServiceStub
-from score.v1.object_service_pb2 import BatchGetObjectsRequest, BatchGetObjectsResponse, GetObjectRequest
+from score.v1.object_service_pb2 import (
+    BatchGetObjectsRequest,
+    BatchGetObjectsResponse,
+    DeleteObjectRequest,
+    GetObjectRequest,
+    ListObjectsRequest,
+    VerifyObjectRequest,
+)
 from score.v1.object_service_pb2_grpc import ObjectServiceStub
 from score.v1.stored_object_pb2 import StoredObject
 from score.v1.upload_pb2 import Upload, UploadPart
@@ -20,6 +32,7 @@ from score.v1.upload_service_pb2 import (
     CompleteUploadResponse,
     GetUploadRequest,
     GetUploadResponse,
+    ListUploadsRequest,
     StartUploadRequest,
     StartUploadResponse,
 )
@@ -74,13 +87,18 @@ class ScoreClient:
         size_bytes: int | None = None,
         expected_md5: str = "",
         part_size_hint_bytes: int = 0,
+        replace: bool = False,
     ) -> StartUploadResponse:
-        """Start an upload, join the live one, or find the bytes stored already."""
+        """Start an upload, join the live one, or find the bytes stored already.
+
+        `replace` puts these bytes in the place of others that are stored, and of a live upload of another size.
+        """
         request = StartUploadRequest(
             object_id=object_id,
             size_bytes=size_bytes,
             expected_md5=expected_md5,
             part_size_hint_bytes=part_size_hint_bytes,
+            replace=replace,
         )
         return self.connection.call(self._uploads.StartUpload, request, deadline_seconds=START_DEADLINE_SECONDS)
 
@@ -102,6 +120,11 @@ class ScoreClient:
         """Give an upload up and free what it holds."""
         return self.connection.call(self._uploads.AbortUpload, AbortUploadRequest(upload_id=upload_id)).upload
 
+    def list_uploads(self, request: ListUploadsRequest) -> Iterator[Upload]:
+        """Yield the uploads that keep the request's conditions, newest first."""
+        for page in self.connection.pages(self._uploads.ListUploads, request):
+            yield from page.uploads
+
     def get_object(self, object_id: str, *, allow_unpublished: bool = False) -> StoredObject:
         """Return one visible object."""
         request = GetObjectRequest(object_id=object_id, allow_unpublished=allow_unpublished)
@@ -116,6 +139,25 @@ class ScoreClient:
             request = BatchGetObjectsRequest(object_ids=batch, allow_unpublished=allow_unpublished)
             everything.MergeFrom(self.connection.call(self._objects.BatchGetObjects, request))
         return everything
+
+    def list_objects(self, request: ListObjectsRequest) -> Iterator[StoredObject]:
+        """Yield the objects that keep the request's conditions and that the caller may read, newest first."""
+        for page in self.connection.pages(self._objects.ListObjects, request):
+            yield from page.stored_objects
+
+    def verify_object(self, object_id: str) -> StoredObject:
+        """Have Score read all bytes of an object again, or attach; `get_object` tells how it goes."""
+        request = VerifyObjectRequest(object_id=object_id)
+        return self.connection.call(self._objects.VerifyObject, request).stored_object
+
+    def delete_object(self, object_id: str, reason: str) -> StoredObject:
+        """Delete an object for good and return what it was. Repeated, it raises ObjectNotFoundError."""
+        request = DeleteObjectRequest(object_id=object_id, reason=reason)
+        return self.connection.call(self._objects.DeleteObject, request).stored_object
+
+    def sign_download(self, request: SignDownloadRequest) -> SignDownloadResponse:
+        """Return URLs that need no credential, for the object or ranges of it; treat them as secrets."""
+        return self.connection.call(self._downloads.SignDownload, request)
 
     def get_chunk_manifest(
         self, object_id: str, *, generation: int = 0, allow_unpublished: bool = False
