@@ -64,26 +64,29 @@ def keep_streaming(
                 if queue.is_stopped:
                     return
                 error = from_rpc_error(raised, connection.service, connection.address)
-                if not _may_go_on(error):
+                if not may_go_on(error):
                     raise error from raised
             failures = 0 if stream.finished_total else failures + 1
             if error is not None or failures:
-                _pause(connection, error or _no_progress(connection), failures, listener)
+                pause(connection, error or no_progress(connection), failures, listener)
     finally:
         channel.close()
 
 
-def _may_go_on(error: ServiceError) -> bool:
+def may_go_on(error: ServiceError) -> bool:
+    """Whether a stream that ended so may be followed by another."""
     is_broken = not error.reason and error.code in _BROKEN
     return error.is_transient or is_broken or isinstance(error, PartTakenOverError)
 
 
-def _no_progress(connection: Connection) -> ServiceError:
+def no_progress(connection: Connection) -> ServiceError:
+    """Return the error of streams that end in good order with nothing done."""
     text = f"Score at {connection.address} ends streams without taking or giving a part"
     return UnavailableError(text, service=connection.service, code=grpc.StatusCode.UNAVAILABLE)
 
 
-def _pause(connection: Connection, error: ServiceError, failures: int, listener: Listener) -> None:
+def pause(connection: Connection, error: ServiceError, failures: int, listener: Listener) -> None:
+    """Wait before the next stream after so many failures in a row. Raises the error where another is no use."""
     retry = connection.retry
     if failures >= retry.max_tries:
         raise error
