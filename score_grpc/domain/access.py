@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from score_grpc.domain.errors import AnalysisNotPublishedError, AnalysisNotUnpublishedError, ScopeMissingError
+from score_grpc.domain.errors import (
+    AnalysisNotPublishedError,
+    AnalysisNotUnpublishedError,
+    DeleteRefusedError,
+    ScopeMissingError,
+)
 from score_grpc.domain.registrations import AnalysisState
 
 STUDY_SCOPE_PREFIX = "PROGRAMDATA-"
@@ -39,7 +44,11 @@ class Action(Enum):
 
     UPLOAD = "upload to"
     """Start an upload, write parts, complete it."""
-    MANAGE_UPLOAD = "see or abort uploads to"
+    MEND = "upload again to"
+    """As UPLOAD, of the very bytes that are stored and were found damaged."""
+    MANAGE_UPLOAD = "complete or abort uploads to"
+    INSPECT = "see uploads to, and verify files of,"
+    DELETE = "delete files of"
     READ = "read files of"
     READ_UNPUBLISHED = "read unpublished files of"
     """As READ, and while the analysis is UNPUBLISHED to those who may write."""
@@ -55,16 +64,29 @@ class Facts:
     is_open: bool
 
 
+_UPLOAD_STATES = {
+    Action.UPLOAD: {AnalysisState.UNPUBLISHED},
+    Action.MEND: {AnalysisState.UNPUBLISHED, AnalysisState.PUBLISHED},
+    Action.MANAGE_UPLOAD: set(AnalysisState),
+}
+
+
 def decide(principal: Principal, action: Action, facts: Facts) -> None:
     """Return if the principal may; otherwise raise ScopeMissingError or the error of the wrong state."""
-    if action in {Action.UPLOAD, Action.MANAGE_UPLOAD}:
+    if action in _UPLOAD_STATES:
         _require(principal.may_write(facts.study_id), principal, action, facts, "WRITE")
-        if action is Action.UPLOAD and facts.analysis_state is not AnalysisState.UNPUBLISHED:
+        if facts.analysis_state not in _UPLOAD_STATES[action]:
             raise AnalysisNotUnpublishedError(
                 f"analysis {facts.analysis_id} is {facts.analysis_state.value}: only UNPUBLISHED analyses take uploads",
                 analysis_id=facts.analysis_id,
                 analysis_state=facts.analysis_state.value,
             )
+        return
+    if action is Action.INSPECT:
+        _require(principal.is_system or principal.may_write(facts.study_id), principal, action, facts, "WRITE")
+        return
+    if action is Action.DELETE:
+        _require_delete(principal, facts)
         return
     _require(facts.is_open or principal.may_read(facts.study_id), principal, action, facts, "READ")
     if facts.analysis_state is AnalysisState.PUBLISHED or principal.is_system:
@@ -81,6 +103,24 @@ def decide(principal: Principal, action: Action, facts: Facts) -> None:
         analysis_id=facts.analysis_id,
         analysis_state=facts.analysis_state.value,
     )
+
+
+def require_system_write(principal: Principal) -> None:
+    """Raise ScopeMissingError unless the principal has the system scope WRITE."""
+    if SYSTEM_WRITE not in principal.scopes:
+        raise ScopeMissingError(
+            f"{principal.name} may not delete objects: scope {SYSTEM_WRITE} is missing", scope=SYSTEM_WRITE
+        )
+
+
+def _require_delete(principal: Principal, facts: Facts) -> None:
+    require_system_write(principal)
+    if facts.analysis_state is AnalysisState.PUBLISHED:
+        raise DeleteRefusedError(
+            f"analysis {facts.analysis_id} is PUBLISHED, its objects are not deleted: unpublish or suppress it first",
+            analysis_id=facts.analysis_id,
+            analysis_state=facts.analysis_state.value,
+        )
 
 
 def _require(allowed: bool, principal: Principal, action: Action, facts: Facts, kind: str) -> None:  # noqa: FBT001 - the condition

@@ -26,3 +26,5 @@ class Registration:
     """32 lower-case hexadecimal digits."""
     is_open: bool
     """Access `open`. Everything else, also what is unknown, is controlled."""
+    is_publishing: bool = False
+    """Song asks what Score holds, to publish the analysis: its objects must not change."""

@@ -72,4 +72,5 @@ def _registration_from(registered: RegisteredObject) -> Registration:
         size_bytes=file.size_bytes,
         md5=file.md5.lower(),
         is_open=file.access == FileAccess.FILE_ACCESS_OPEN,
+        is_publishing=registered.publishing,
     )

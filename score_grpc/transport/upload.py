@@ -40,6 +40,7 @@ class UploadServicer(UploadServiceServicer):
             request.size_bytes if request.HasField("size_bytes") else None,
             request.expected_md5,
             request.part_size_hint_bytes,
+            replace=request.replace,
         )
         if isinstance(started, StoredObject):
             return pb.StartUploadResponse(stored_object=object_message(started))

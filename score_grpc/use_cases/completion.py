@@ -10,7 +10,8 @@ A completion that can't go through leads back to OPEN with every verified part k
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import structlog
@@ -19,7 +20,9 @@ from byte_path.digests import PartDigest
 from score_grpc.domain import limits
 from score_grpc.domain.errors import (
     AnalysisNotUnpublishedError,
+    ChangingError,
     ObjectDigestMismatchError,
+    ObjectExistsError,
     ObjectNotRegisteredError,
     PartsLostError,
     PartsMissingError,
@@ -35,6 +38,7 @@ from score_grpc.domain.registrations import AnalysisState, Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification
 from score_grpc.domain.uploads import AbortReason, Upload, UploadFailure, UploadPart, UploadState
 from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
+from score_grpc.use_cases.changing import changing, require_not_publishing
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.hashing import DamagedPartError
 from score_grpc.use_cases.permission import registration_of
@@ -44,6 +48,8 @@ REASONS: dict[type[ScoreError], str] = {
     ObjectDigestMismatchError: DIGEST_MISMATCH,
     PartsMissingError: "PARTS_MISSING",
     AnalysisNotUnpublishedError: "ANALYSIS_NOT_UNPUBLISHED",
+    ChangingError: "CHANGING",
+    ObjectExistsError: "OBJECT_EXISTS",
     SizeNotRegisteredError: "SIZE_NOT_REGISTERED",
     ObjectNotRegisteredError: "OBJECT_NOT_REGISTERED",
     SongUnavailableError: "SONG_UNAVAILABLE",
@@ -65,6 +71,7 @@ class CompletionJob:
     """Runs one completion whose lease this process holds."""
 
     def __init__(self, environment: Environment) -> None:
+        self._environment = environment
         self._ledger, self._store, self._registry = environment.ledger, environment.store, environment.registry
         self._hashing, self._draining = environment.hashing, environment.draining
         self._renewed = time.monotonic()
@@ -99,14 +106,25 @@ class CompletionJob:
         stored = self._store.assemble(self._staging, self._staged_parts())
         try:
             md5 = md5 or self._read_back(stored)
-            registration = self._registration()
-            _require_md5(upload, md5, registration)
+            with self._changing(md5):
+                registration = self._registration()
+                _require_md5(upload, md5, registration)
+                is_visible = self._ledger.complete(self._object_of(registration, stored, md5))
         except _FAILURES_AFTER_ASSEMBLY:
             self._unassemble()
             raise
-        visible = StoredObject(
+        if not is_visible:
+            self._clean_up_if_aborted()
+            raise NotOursError
+        self._hashing.forget(upload.upload_id)
+        _log.info("object visible", object_id=upload.object_id, size_bytes=upload.size_bytes, md5=md5)
+
+    def _object_of(self, registration: Registration, stored: StoredBytes, md5: str) -> StoredObject:
+        """Return the object to be; the ledger numbers its generation, and knows when it was read."""
+        upload, now = self._upload, datetime.now(UTC)
+        return StoredObject(
             object_id=upload.object_id,
-            generation=1,
+            generation=0,
             upload_id=upload.upload_id,
             study_id=registration.study_id,
             analysis_id=registration.analysis_id,
@@ -117,13 +135,22 @@ class CompletionJob:
             part_size_bytes=upload.part_size_bytes,
             store_key=upload.staging_key,
             store_version=stored.version,
-            create_time=datetime.now(UTC),
+            create_time=now,
+            verify_time=now,
         )
-        if not self._ledger.complete(visible):
-            self._clean_up_if_aborted()
-            raise NotOursError
-        self._hashing.forget(upload.upload_id)
-        _log.info("object visible", object_id=upload.object_id, size_bytes=upload.size_bytes, md5=md5)
+
+    @contextmanager
+    def _changing(self, md5: str) -> Iterator[None]:
+        """Mark the object whose place the upload takes, unless it is mended. Raises ChangingError."""
+        replaced = self._replaced()
+        if replaced is None or replaced.holds(self._upload.size_bytes, md5):
+            yield
+            return
+        with changing(self._environment, replaced, self._upload.upload_id):
+            yield
+
+    def _replaced(self) -> StoredObject | None:
+        return self._ledger.objects([self._upload.object_id]).get(self._upload.object_id)
 
     def _registration(self) -> Registration:
         """Return Song's word of now. Raises what leads back to OPEN; aborts the upload of a suppressed analysis."""
@@ -134,7 +161,10 @@ class CompletionJob:
             self._hashing.forget(upload.upload_id)
             self._clean_up_if_aborted()
             raise NotOursError
-        if registration.analysis_state is not AnalysisState.UNPUBLISHED:
+        replaced = self._replaced()
+        # The bytes that are stored already can only mend it, whatever the state.
+        only_mends = replaced is not None and replaced.holds(registration.size_bytes, registration.md5)
+        if registration.analysis_state is not AnalysisState.UNPUBLISHED and not only_mends:
             raise AnalysisNotUnpublishedError(
                 f"analysis {registration.analysis_id} became {registration.analysis_state.value} during the upload of "
                 f"{upload.file_name}: its parts are kept; unpublish the analysis and complete again"
@@ -144,6 +174,8 @@ class CompletionJob:
                 f"{upload.file_name}: {registration.size_bytes} bytes are registered in Song now, this upload has "
                 f"{upload.size_bytes}: abort it and start another one"
             )
+        if replaced is not None and not only_mends:
+            require_not_publishing(registration)
         return registration
 
     def _read_back(self, stored: StoredBytes) -> str:

@@ -17,7 +17,7 @@ def get_upload(
     Raises UploadNotFoundError, ScopeMissingError, SongUnavailableError.
     """
     upload = environment.ledger.upload(upload_id)
-    permit_object(environment.registry, principal, Action.MANAGE_UPLOAD, upload.object_id)
+    permit_object(environment.registry, principal, Action.INSPECT, upload.object_id)
     return upload, environment.ledger.parts(upload_id, after_part, limit)
 
 

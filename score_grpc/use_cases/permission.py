@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Facts, Principal, decide
 from score_grpc.domain.errors import (
@@ -13,6 +14,7 @@ from score_grpc.domain.errors import (
     SongUnavailableError,
 )
 from score_grpc.domain.registrations import Registration
+from score_grpc.domain.uploads import Upload
 from score_grpc.gateways.registry import CachedRegistry
 
 REFUSALS = (ObjectNotRegisteredError, ScopeMissingError, AnalysisNotPublishedError, AnalysisNotUnpublishedError)
@@ -51,6 +53,15 @@ def permit_object(registry: CachedRegistry, principal: Principal, action: Action
         registration = registration_of(registry, object_id, fresh=True)
         permit(principal, action, registration)
     return registration
+
+
+def sending_action(ledger: Ledger, upload: Upload) -> Action:
+    """Return what whoever sends bytes of this upload asks for: MEND where the same bytes are stored, but damaged."""
+    if not upload.replaces_generation:
+        return Action.UPLOAD
+    stored = ledger.objects([upload.object_id]).get(upload.object_id)
+    mends = stored is not None and stored.holds(upload.size_bytes, upload.expected_md5)
+    return Action.MEND if mends else Action.UPLOAD
 
 
 class Permission:

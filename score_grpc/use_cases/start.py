@@ -1,6 +1,7 @@
 """Start an upload, join the live one, or find the bytes stored."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -13,15 +14,16 @@ from score_grpc.domain.errors import (
     StoreFullError,
     StoreUnavailableError,
     UploadAbortedError,
+    UploadConflictError,
     UploadNotOpenError,
 )
 from score_grpc.domain.parts import plan_parts
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification
-from score_grpc.domain.uploads import Upload, UploadState
+from score_grpc.domain.uploads import AbortReason, Upload, UploadState
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import permit, registration_of
-from score_grpc.use_cases.staging import stage
+from score_grpc.use_cases.staging import free, stage
 
 _OBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,34}[A-Za-z0-9]", re.ASCII)
 _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
@@ -36,12 +38,16 @@ def start_upload(
     size_bytes: int | None,
     expected_md5: str,
     part_size_hint_bytes: int,
+    *,
+    replace: bool = False,
 ) -> Upload | StoredObject:
     """Return the upload to write to, or the object if these bytes are stored and verified.
 
+    With `replace` other bytes that are stored get a further generation, and a live upload of another size is aborted.
+
     Raises FieldInvalidError, ObjectNotRegisteredError, ScopeMissingError, AnalysisNotUnpublishedError,
-    SizeNotRegisteredError, Md5NotRegisteredError, ObjectExistsError, StoreFullError, StoreUnavailableError,
-    SongUnavailableError.
+    SizeNotRegisteredError, Md5NotRegisteredError, ObjectExistsError, UploadConflictError, StoreFullError,
+    StoreUnavailableError, SongUnavailableError.
     """
     require_object_id(object_id)
     if expected_md5 and not _MD5.fullmatch(expected_md5):
@@ -57,8 +63,13 @@ def start_upload(
     for _ in range(_ATTEMPTS):
         stored = ledger.objects([object_id]).get(object_id)
         if stored is not None:
-            return _same_bytes(stored, registration)
+            if stored.verification is Verification.VERIFIED and _is_registered(stored, registration):
+                return stored
+            permit(principal, _replacing_action(stored, registration, replace=replace), registration)
         live = ledger.live_upload(object_id)
+        if live is not None and live.size_bytes != registration.size_bytes:
+            _end_conflict(environment, live, registration, replace=replace)
+            continue
         if live is not None:
             joined = ledger.revisit(live.upload_id)
             if joined is not None and (staged := _staged(environment, joined)):
@@ -92,6 +103,7 @@ def start_upload(
             last_failure=None,
             create_time=now,
             update_time=now,
+            replaces_generation=0 if stored is None else stored.generation,
         )
         if ledger.add_upload(upload) and (staged := _staged(environment, upload)):
             return staged
@@ -139,13 +151,38 @@ def _require_registered(registration: Registration, size_bytes: int | None, md5:
         )
 
 
-def _same_bytes(stored: StoredObject, registration: Registration) -> StoredObject:
-    is_same = (stored.size_bytes, stored.md5) == (registration.size_bytes, registration.md5)
-    if is_same and stored.verification is Verification.VERIFIED:
-        return stored
+def _is_registered(stored: StoredObject, registration: Registration) -> bool:
+    return stored.holds(registration.size_bytes, registration.md5)
+
+
+def _replacing_action(stored: StoredObject, registration: Registration, *, replace: bool) -> Action:
+    """Return what an upload in the place of what is stored asks for. Raises ObjectExistsError."""
+    if not _is_registered(stored, registration):
+        if replace:
+            return Action.UPLOAD
+        text = (
+            f"holds other bytes, MD5 {stored.md5}: start the upload with 'replace' to put these in their place, or "
+            "submit the file in a new analysis"
+        )
+    elif stored.is_damaged or replace:
+        return Action.MEND
+    else:
+        text = "holds bytes with this MD5 that were never read: verify it (VerifyObject), or start with 'replace'"
     raise ObjectExistsError(
-        f"{registration.file_name}: object {stored.object_id} holds other bytes, MD5 {stored.md5}: they are never "
-        "overwritten; submit the file in a new analysis",
+        f"{registration.file_name}: object {stored.object_id} {text}",
         object_id=stored.object_id,
         stored_md5=stored.md5,
     )
+
+
+def _end_conflict(environment: Environment, live: Upload, registration: Registration, *, replace: bool) -> None:
+    """Abort a live upload of another size. Raises UploadConflictError unless it is to be replaced."""
+    if not replace:
+        raise UploadConflictError(
+            f"{registration.file_name}: an upload of {live.size_bytes} bytes is under way, {registration.size_bytes} "
+            "are registered in Song now: abort it, or start with 'replace', and its parts are lost",
+            upload_id=live.upload_id,
+            size_bytes=str(live.size_bytes),
+        )
+    with suppress(UploadNotOpenError):  # it was completed meanwhile: then its object is what is stored
+        free(environment, environment.ledger.abort(live.upload_id, AbortReason.REPLACED))

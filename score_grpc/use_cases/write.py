@@ -7,7 +7,7 @@ import structlog
 from byte_path.codec import UploadChunk
 from byte_path.digests import PartDigest, chunk_digest
 from score_grpc.domain import limits
-from score_grpc.domain.access import Action, Principal
+from score_grpc.domain.access import Principal
 from score_grpc.domain.errors import (
     ChunkCorruptError,
     ChunkOutOfOrderError,
@@ -20,7 +20,7 @@ from score_grpc.domain.uploads import Upload, UploadPart, require_open
 from score_grpc.gateways.objects.port import PartWriter, Staging
 from score_grpc.use_cases.claims import PartClaim
 from score_grpc.use_cases.environment import Environment
-from score_grpc.use_cases.permission import Permission
+from score_grpc.use_cases.permission import Permission, sending_action
 from score_grpc.use_cases.staging import stage
 
 _log = structlog.get_logger()
@@ -58,7 +58,8 @@ class WriteSession:
         self._ledger, self._store = environment.ledger, environment.store
         self._claims, self._hashing = environment.claims, environment.hashing
         known = self._ledger.upload(upload_id)
-        self._permission = Permission(environment.registry, principal, Action.UPLOAD, known.object_id)
+        action = sending_action(self._ledger, known)
+        self._permission = Permission(environment.registry, principal, action, known.object_id)
         self._claims.enter(upload_id)
         try:
             self._upload, self._epoch = self._ledger.join(upload_id)
