@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from song_score_client.configuration import load_configuration, parse_address
 from song_score_client.errors import ConfigurationError
+from song_score_client.transports import Transport
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def test_names_of_overture_are_understood_after_our_own() -> None:
         "STORAGE_URL": "http://score.example.org",
     }
     configuration = load_configuration({}, environment)
-    assert configuration.song_address == "song.example.org:8080"
-    assert configuration.score_address == "score.example.org:50052"
+    assert configuration.song_address == "http://song.example.org:8080"
+    assert configuration.score_address == "http://score.example.org"
     assert configuration.study_id == "NEW"
     assert (configuration.song_token, configuration.score_token) == ("song", "both")
 
@@ -115,7 +116,8 @@ def test_a_named_file_or_profile_must_exist(file: Path) -> None:
     [
         ("localhost:1234", "localhost:1234"),
         ("grpc://song.example.org:1234", "song.example.org:1234"),
-        ("http://10.0.0.1:1234/", "10.0.0.1:1234"),
+        ("http://10.0.0.1:1234/", "http://10.0.0.1:1234"),
+        ("https://song.example.org", "https://song.example.org"),
         ("song.example.org", "song.example.org:50051"),
         ("[::1]:1234", "[::1]:1234"),
     ],
@@ -125,7 +127,7 @@ def test_addresses_may_have_a_scheme_and_leave_the_port_out(text: str, address: 
 
 
 @pytest.mark.parametrize(
-    "text", ["https://a:1", "ftp://a:1", "a:b", "a:99999", "http://a:1/path", "grpc://", "u@a:1", "[::1", ":p@a:1"]
+    "text", ["https://", "ftp://a:1", "a:b", "a:99999", "http://a:1/path", "grpc://", "u@a:1", "[::1", ":p@a:1"]
 )
 def test_what_is_no_address_is_refused_naming_where_it_came_from(text: str) -> None:
     with pytest.raises(ConfigurationError, match="SONG_URL"):
@@ -138,3 +140,22 @@ def test_a_password_in_an_address_is_neither_shown_nor_named() -> None:
     with pytest.raises(ConfigurationError) as caught:
         _ = configuration.song_address
     assert "secret" not in str(caught.value)
+
+
+def test_transport_and_http_side_come_from_anywhere_a_setting_may() -> None:
+    environment = {"XDG_CONFIG_HOME": "/nowhere", "SCORE_HTTP": "https://h:8443", "SCORE_CA_FILE": "~/ca.pem"}
+    configuration = load_configuration({"score.transport": "SIGNED"}, environment)
+    assert configuration.score_transport is Transport.SIGNED
+    assert configuration.score_http == "https://h:8443"
+    assert configuration.score_ca_file == Path.home() / "ca.pem"
+    bare = load_configuration({}, {"XDG_CONFIG_HOME": "/nowhere"})
+    assert (bare.score_transport, bare.score_http, bare.score_ca_file) == (Transport.AUTO, "", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("score.transport", "score_transport"), ("score.http", "score_http")],
+)
+def test_what_is_no_transport_and_no_http_address_is_refused_naming_the_flag(name: str, read: str) -> None:
+    with pytest.raises(ConfigurationError, match="flag"):
+        getattr(load_configuration({name: "host:1"}, {"XDG_CONFIG_HOME": "/nowhere"}), read)

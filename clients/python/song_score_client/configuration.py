@@ -9,6 +9,8 @@ The file is TOML, `$XDG_CONFIG_HOME/song-score/config.toml` unless another is na
 
     [score]
     url = "localhost:50052"
+    http = "https://score.example.org"   # the way around a proxy that lets no gRPC pass
+    transport = "auto"
 
     [profile.staging.song]      # only what differs; chosen by --profile staging
     url = "song.example.org:50051"
@@ -26,21 +28,29 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from song_score_client.errors import ConfigurationError
+from song_score_client.transports import Transport
 
-_SCHEMES = ("grpc", "http")
-_PORTAL_SCHEMES = ("http", "https")
+_HTTP_SCHEMES = ("http", "https")
 
 _ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "song.url": ("SONG_URL", "CLIENT_SERVER_URL"),
     "song.study_id": ("SONG_STUDY_ID", "CLIENT_STUDY_ID"),
     "song.access_token": ("SONG_ACCESS_TOKEN", "CLIENT_ACCESS_TOKEN", "ACCESSTOKEN"),
+    "song.ca_file": ("SONG_CA_FILE",),
     "score.url": ("SCORE_URL", "STORAGE_URL"),
+    "score.http": ("SCORE_HTTP",),
+    "score.transport": ("SCORE_TRANSPORT",),
     "score.access_token": ("SCORE_ACCESS_TOKEN", "ACCESSTOKEN"),
+    "score.ca_file": ("SCORE_CA_FILE",),
     "portal.url": ("SCORE_PORTAL_URL", "PORTAL_URL"),
 }
 """Each setting's variables, the first that is set wins. Those without SONG_ or SCORE_ are Overture's."""
 
-_DEFAULTS: Mapping[str, str] = {"song.url": "localhost:50051", "score.url": "localhost:50052"}
+_DEFAULTS: Mapping[str, str] = {
+    "song.url": "localhost:50051",
+    "score.url": "localhost:50052",
+    "score.transport": "auto",
+}
 _PROFILE_VARIABLE = "STORAGE_PROFILE"
 MASK = "********"
 _SECRETS = frozenset({"song.access_token", "score.access_token"})
@@ -65,13 +75,45 @@ class Configuration:
 
     @property
     def song_address(self) -> str:
-        """`host:port` of Song."""
+        """`host:port` of Song, or `http://host:port`."""
         return self._address("song.url")
 
     @property
     def score_address(self) -> str:
-        """`host:port` of Score."""
+        """`host:port` of Score, or `http://host:port`."""
         return self._address("score.url")
+
+    @property
+    def score_http(self) -> str:
+        """`https://host:port` of Score's HTTP side; empty where none is known."""
+        value = self.values["score.http"]
+        if not value.text:
+            return ""
+        address = parse_address(value.text, "", value.source)
+        if "://" not in address:
+            raise ConfigurationError(f"{value.source}: {mask_user(value.text)!r} is not http://host:port")
+        return address
+
+    @property
+    def score_transport(self) -> Transport:
+        """How bytes go to Score and back."""
+        value = self.values["score.transport"]
+        try:
+            return Transport((value.text or "").lower())
+        except ValueError:
+            raise ConfigurationError(
+                f"{value.source}: there is no transport {value.text!r}; there are {', '.join(Transport)}"
+            ) from None
+
+    @property
+    def song_ca_file(self) -> Path | None:
+        """Authorities to trust besides the system's, where Song is reached by https."""
+        return self._path("song.ca_file")
+
+    @property
+    def score_ca_file(self) -> Path | None:
+        """Authorities to trust besides the system's, where Score and its store are reached by https."""
+        return self._path("score.ca_file")
 
     @property
     def song_token(self) -> str | None:
@@ -97,7 +139,7 @@ class Configuration:
     def portal_url(self) -> str | None:
         """Where manifests are kept by their UUIDs, http(s); None where no portal is set."""
         value = self.values["portal.url"]
-        if value.text is not None and urlsplit(value.text).scheme not in _PORTAL_SCHEMES:
+        if value.text is not None and urlsplit(value.text).scheme not in _HTTP_SCHEMES:
             raise ConfigurationError(f"{value.source}: {mask_user(value.text)!r} is no http(s) address of a portal")
         return value.text
 
@@ -111,6 +153,10 @@ class Configuration:
     def _address(self, name: str) -> str:
         value = self.values[name]
         return parse_address(value.text or "", _DEFAULTS[name].rpartition(":")[2], value.source)
+
+    def _path(self, name: str) -> Path | None:
+        text = self.values[name].text
+        return Path(text).expanduser() if text else None
 
     def _token(self, name: str) -> str | None:
         value = self.values[name]
@@ -145,18 +191,24 @@ def load_configuration(
 
 
 def parse_address(text: str, default_port: str, source: str) -> str:
-    """Return `host:port` of `host`, `host:port`, `grpc://host:port` or `http://host:port`."""
-    problem = f"{source}: {mask_user(text)!r} is no address: expected host:port or grpc://host:port"
+    """Return `host:port` of `host`, `host:port` or `grpc://host:port`; of HTTP `http[s]://host[:port]`.
+
+    Where no port is named it is the default one, for HTTP that of the scheme.
+    """
+    problem = f"{source}: {mask_user(text)!r} is no address: expected host:port, grpc://host:port or https://host:port"
     try:
         url = urlsplit(text if "://" in text else f"grpc://{text}")
         host, port = url.hostname, url.port
     except ValueError:
         raise ConfigurationError(problem) from None
-    if url.scheme == "https":
-        raise ConfigurationError(f"{source}: {mask_user(text)}: TLS is not supported yet, use grpc://")
-    if url.scheme not in _SCHEMES or not host or url.path.strip("/") or url.query or url.username is not None:
+    if not host or url.path.strip("/") or url.query or url.username is not None:
         raise ConfigurationError(problem)
-    return f"[{host}]:{port or default_port}" if ":" in host else f"{host}:{port or default_port}"
+    name = f"[{host}]" if ":" in host else host
+    if url.scheme in _HTTP_SCHEMES:
+        return f"{url.scheme}://{name}" + (f":{port}" if port else "")
+    if url.scheme != "grpc":
+        raise ConfigurationError(problem)
+    return f"{name}:{port or default_port}"
 
 
 def mask_user(address: str) -> str:

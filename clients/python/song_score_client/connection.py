@@ -1,18 +1,27 @@
-"""How calls reach a service: channels, the token, deadlines and repetition. Both clients stand on this."""
+"""How calls reach a service: which way, the token, deadlines and repetition. Both clients stand on this.
+
+A way is a channel: grpc's own, or one that carries unary calls over HTTP/1.1 and looks the same.
+"""
 
 from __future__ import annotations  # grpc's classes are generic in its types only
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import grpc
 from google.protobuf.wrappers_pb2 import StringValue, UInt32Value
 
-from song_score_client.errors import ServiceError, from_rpc_error
+from song_score_client.errors import ConfigurationError, ServiceError, UnreachableError, from_rpc_error
+from song_score_client.transports import Transport
+
+if TYPE_CHECKING:
+    from song_score_client.http_connections import HttpConnections
 
 KEEPALIVE_SECONDS = 30
 MAX_RECEIVE_BYTES = 17 * 1024 * 1024
@@ -20,6 +29,7 @@ DEADLINE_SECONDS = 30.0
 STREAM_DEADLINE_SECONDS = 24 * 3600.0
 PING_DEADLINE_SECONDS = 5.0
 _SERVING = 1
+_HTTP = ("http://", "https://")
 _RECONNECT_MILLISECONDS = (100, 5000)
 _LOOPBACK = ("localhost:", "127.", "[::1]:")
 
@@ -97,23 +107,107 @@ class Connection:
     service: str
     """`song` or `score`: for messages."""
     address: str
-    """`host:port`"""
+    """`host:port` for gRPC; or `http://host:port`, `https://host:port`: then unary calls go by HTTP, and no stream."""
     token: str | None = field(default=None, repr=False)
     """Bearer token, sent with every call. Never printed."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     on_retry: RetryListener | None = field(default=None, repr=False)
+    http_url: str = ""
+    """The same service's HTTP side, for where gRPC does not pass: `https://host:port`. Empty: there is none."""
+    transport: Transport = Transport.AUTO
+    """How bytes go, and with them calls: AUTO tries gRPC first, SIGNED takes HTTP where there is any."""
+    ca_file: Path | None = None
+    """Authorities (PEM) to trust over HTTP besides the system's."""
     # A child process must neither use nor collect its parent's channel, so entries are never replaced.
     _channels: dict[int, grpc.Channel] = field(default_factory=dict, init=False, repr=False)
+    _https: dict[int, HttpConnections] = field(default_factory=dict, init=False, repr=False)
+    _choosing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _is_http: bool | None = field(default=None, init=False, repr=False)
+    """Whether calls go by HTTP; None while that is not known."""
+    _streams_fail: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.address.startswith(_HTTP):
+            self.http_url = self.address
+        if self.address == self.http_url:
+            if self.transport is Transport.STREAM:
+                raise ConfigurationError(
+                    f"the transport stream needs gRPC, and {self.address} is HTTP: name {self.service.capitalize()}'s "
+                    f"gRPC address ({self.service.upper()}_URL), or let the transport be auto"
+                )
+            self._is_http = True
+        elif not self.http_url or self.transport is Transport.STREAM:
+            self._is_http = False
+        elif self.transport is Transport.SIGNED:
+            self._is_http = True
 
     @property
     def channel(self) -> grpc.Channel:
-        """The channel of this process, opened on first use. Streams may use it too."""
+        """The channel of this process, opened on first use. Streams may use it too, if it `carries_streams`.
+
+        Raises UnreachableError where there are two ways and neither leads to the service.
+        """
         process = os.getpid()
         if process not in self._channels:
-            opened = open_channel(self.address)
+            opened = self._open_http() if self.goes_by_http else open_channel(self.address)
             if self._channels.setdefault(process, opened) is not opened:
                 opened.close()  # another thread was faster
         return self._channels[process]
+
+    @property
+    def http(self) -> HttpConnections:
+        """The HTTP connections of this process, for signed URLs and calls."""
+        from song_score_client.http_connections import HttpConnections  # noqa: PLC0415 - most runs need none
+
+        process = os.getpid()
+        if process not in self._https:
+            self._https.setdefault(process, HttpConnections(self.ca_file))
+        return self._https[process]
+
+    @property
+    def goes_by_http(self) -> bool:
+        """Whether calls go by HTTP. Where both ways are possible, gRPC is tried first, once."""
+        if self._is_http is None:
+            with self._choosing:
+                if self._is_http is None:
+                    self._is_http = self._choose_http()
+        return self._is_http
+
+    @property
+    def carries_streams(self) -> bool:
+        """Whether bytes go by streams; else by signed URLs."""
+        return self.transport is not Transport.SIGNED and not self._streams_fail and not self.goes_by_http
+
+    def give_up_streams(self) -> bool:
+        """Take signed URLs from now on, as streams do not get through; False where that is not allowed."""
+        self._streams_fail = self._streams_fail or self.transport is Transport.AUTO
+        return self._streams_fail
+
+    def _choose_http(self) -> bool:
+        """Find the way that leads to the service, again as the retry policy has it. Raises UnreachableError."""
+        failures = 0
+        while True:
+            channel = open_channel(self.address)
+            try:
+                if _is_answered(channel):
+                    return False
+            finally:
+                channel.close()
+            if _is_answered(self._open_http()):
+                return True
+            failures += 1
+            text = (
+                f"{self.service.capitalize()} can't be reached, neither by gRPC at {self.address} nor by HTTP at "
+                f"{self.http_url}: is it running, and are both addresses right?"
+            )
+            self.wait_to_repeat(
+                UnreachableError(text, service=self.service, code=grpc.StatusCode.UNAVAILABLE), failures
+            )
+
+    def _open_http(self) -> grpc.Channel:
+        from song_score_client.connect_channel import ConnectChannel  # noqa: PLC0415 - most runs need none
+
+        return ConnectChannel(self.http_url, self.http)
 
     @property
     def metadata(self) -> CallMetadata:
@@ -199,13 +293,7 @@ class Connection:
 
     def is_serving(self, service_name: str, *, deadline_seconds: float = PING_DEADLINE_SECONDS) -> bool:
         """Ask once for the health of, for example, `song.v1.StudyService`. False also where nothing answers."""
-        # HealthCheckRequest and -Response have one field each, a string and an enum: on the wire they are
-        # these wrappers, and the plain install does without the health package.
-        check = self.channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=StringValue.SerializeToString,
-            response_deserializer=UInt32Value.FromString,
-        )
+        check = _health(self.channel)
         try:
             answer = check(StringValue(value=service_name), timeout=deadline_seconds, metadata=self.metadata)
         except grpc.RpcError:
@@ -217,3 +305,25 @@ class Connection:
         channel = self._channels.pop(os.getpid(), None)
         if channel is not None:
             channel.close()
+        http = self._https.pop(os.getpid(), None)
+        if http is not None:
+            http.close()
+
+
+def _health(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable[StringValue, UInt32Value]:
+    # HealthCheckRequest and -Response have one field each, a string and an enum: on the wire they are
+    # these wrappers, and the plain install does without the health package.
+    return channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=StringValue.SerializeToString,
+        response_deserializer=UInt32Value.FromString,
+    )
+
+
+def _is_answered(channel: grpc.Channel) -> bool:
+    """Whether a service is at the other end, in whatever health."""
+    try:
+        _health(channel)(StringValue(), timeout=PING_DEADLINE_SECONDS)
+    except grpc.RpcError:
+        return False
+    return True

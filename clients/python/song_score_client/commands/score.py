@@ -14,6 +14,7 @@ from song_score_client.commands.output import Output
 from song_score_client.commands.score_group import ScoreGroup
 from song_score_client.commands.score_session import ScoreSession
 from song_score_client.commands.upload import upload
+from song_score_client.transports import Transport
 
 app = typer.Typer(
     name="score",
@@ -44,6 +45,13 @@ def start(  # noqa: PLR0913 - one parameter an option
     score: Annotated[
         str | None, typer.Option("--score", "--server", help="Score's address, host:port. [SCORE_URL]")
     ] = None,
+    score_http: Annotated[
+        str | None, typer.Option(help="Score's HTTP side, https://host:port, where no gRPC passes. [SCORE_HTTP]")
+    ] = None,
+    transport: Annotated[
+        Transport | None,
+        typer.Option(help="How bytes go: auto is stream if gRPC passes, else signed. [SCORE_TRANSPORT]"),
+    ] = None,
     song: Annotated[str | None, typer.Option(help="Song's address, host:port. [SONG_URL]")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile of the configuration file. [STORAGE_PROFILE]")] = None,
     config: Annotated[Path | None, typer.Option(help="Configuration file, TOML.")] = None,
@@ -61,7 +69,7 @@ def start(  # noqa: PLR0913 - one parameter an option
     Exit codes: 0 all done; 1 unexpected; 2 usage or manifest; 3 access; 4 not found; 5 state or conflict; 6 integrity;
     7 given up on a passing failure; 8 local file or disk; 9 several of these; 130 interrupted.
     """
-    flags = {"score.url": score, "song.url": song}
+    flags = {"score.url": score, "score.http": score_http, "score.transport": transport, "song.url": song}
     context.obj = ScoreSession(flags, config, profile, Output(json), quiet, silent)
 
 

@@ -35,7 +35,15 @@ class ScoreSession(Session):
 
         settings = self.configuration
         return ScoreClient(
-            Connection("score", settings.score_address, settings.score_token, on_retry=self._announce_retry)
+            Connection(
+                "score",
+                settings.score_address,
+                settings.score_token,
+                on_retry=self._announce_retry,
+                http_url=settings.score_http,
+                transport=settings.score_transport,
+                ca_file=settings.score_ca_file,
+            )
         )
 
     def open_song(self) -> SongClient:
@@ -44,7 +52,15 @@ class ScoreSession(Session):
         from song_score_client.song import SongClient
 
         settings = self.configuration
-        return SongClient(Connection("song", settings.song_address, settings.song_token, on_retry=self._announce_retry))
+        return SongClient(
+            Connection(
+                "song",
+                settings.song_address,
+                settings.song_token,
+                on_retry=self._announce_retry,
+                ca_file=settings.song_ca_file,
+            )
+        )
 
     def open_progress(self) -> Progress:
         """Make the display that the options and the terminal ask for."""

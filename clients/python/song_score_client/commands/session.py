@@ -42,7 +42,15 @@ class Session:
         from song_score_client.song import SongClient
 
         settings = self.configuration
-        return SongClient(Connection("song", settings.song_address, settings.song_token, on_retry=_announce_retry))
+        return SongClient(
+            Connection(
+                "song",
+                settings.song_address,
+                settings.song_token,
+                on_retry=_announce_retry,
+                ca_file=settings.song_ca_file,
+            )
+        )
 
 
 def _announce_retry(error: ServiceError, failures: int, _delay_seconds: float) -> None:
