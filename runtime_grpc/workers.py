@@ -120,7 +120,7 @@ def _hear(place: _Place) -> None:
     """Take the worker's word, the only one that its pipe brings."""
     if place.ready is not None:
         with suppress(EOFError, OSError):
-            place.is_listening = place.ready.recv()
+            place.is_listening = place.ready.poll() and place.ready.recv()
         place.ready.close()
         place.ready = None
 
@@ -150,17 +150,20 @@ def _bury(place: _Place) -> None:
 
 def _stop(places: Sequence[_Place], drain_seconds: float) -> int:
     """Drain all at once; return 0 if each ended well, else 1."""
-    running = [place.process for place in places if place.process is not None]
-    for process in running:
+    for place in places:
+        _hear(place)
+    # Who does not listen yet has nothing to drain: the signal may end it before it has a handler.
+    ends = {place.process: {0} if place.is_listening else {0, -signal.SIGTERM} for place in places if place.process}
+    for process in ends:
         process.terminate()
     deadline = time.monotonic() + drain_seconds + STOP_MARGIN_SECONDS
-    for process in running:
+    for process in ends:
         process.join(max(0.0, deadline - time.monotonic()))
         if process.exitcode is None:
             _log.error("worker killed, it did not stop", worker=process.pid)
             process.kill()
             process.join()
-    return 0 if all(process.exitcode == 0 for process in running) else 1
+    return 0 if all(process.exitcode in good for process, good in ends.items()) else 1
 
 
 def _reserved(host: str, port: int) -> socket.socket:
