@@ -1,7 +1,7 @@
 """Score as it dies: the real composition root, with a store and a ledger that kill the process at one place.
 
-Run as a program: `dying_score.py PLACE COUNT -- settings as JSON`. At the COUNT-th time that the place is reached the
-process sends itself SIGKILL. Failpoints live here, not in the product: they are decorators of its ports.
+Run as a program: `dying_score.py PLACE COUNT SETTINGS [LIMITS]`, both as JSON. At the COUNT-th time that the place is
+reached the process sends itself SIGKILL. LIMITS are other values of constants of `limits.py`, shorter leases for example. Failpoints live here, not in the product: they are decorators of its ports.
 """
 
 import json
@@ -15,6 +15,7 @@ from runtime_grpc.database import Database
 from runtime_grpc.logs import configure_logs
 from score_grpc.__main__ import open_ledger, open_store, start_score
 from score_grpc.database.ledger import Ledger
+from score_grpc.domain import limits
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import UploadPart
 from score_grpc.gateways.objects.port import ObjectStore, PartWriter, StagedPart, Staging, StoredBytes
@@ -140,6 +141,9 @@ class DyingLedger(Ledger):
 
 def main() -> None:
     place, count, settings = sys.argv[1], int(sys.argv[2]), ScoreSettings.model_validate(json.loads(sys.argv[3]))
+    for name, value in json.loads(sys.argv[4]).items() if len(sys.argv) > 4 else ():
+        assert hasattr(limits, name)
+        setattr(limits, name, value)
     configure_logs(settings.log_level)
     if place == "nowhere":
         serve_until_told(lambda: start_score(settings, open_store, open_ledger))
