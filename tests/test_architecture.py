@@ -72,6 +72,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("song_grpc/domain/work.py", "time"): "a bound on time needs a clock; no verdict but `too much` comes from it",
     ("song_grpc/domain/json_text.py", "simplejson"): "the one module that reads and writes exact JSON numbers",
     ("song_grpc/transport/item_errors.py", "google.rpc"): "takes a status of the error table apart",
+    ("score_grpc/transport/item_errors.py", "google.rpc"): "takes a status of the error table apart",
     ("song_grpc/domain/json_paths.py", "jsonpath_rfc9535"): "the one module that knows the JSONPath library",
     ("runtime_grpc/http.py", "httpx"): "the one module that knows the HTTP library",
     ("runtime_grpc/jwt_tokens.py", "jwt"): "the library that checks JWTs",
