@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from runtime_grpc.database import Database
 from score_grpc.database.generations import make_visible
-from score_grpc.database.rows import microseconds, object_from, part_from, upload_from
+from score_grpc.database.rows import microseconds, object_from, part_from, part_values, upload_from, upload_values
 from score_grpc.database.tables import OBJECTS, UPLOAD_PARTS, UPLOADS
 from score_grpc.domain import limits
 from score_grpc.domain.errors import PartTakenOverError, UploadNotFoundError
@@ -45,34 +45,9 @@ class Ledger:
 
         False if its object has a live one already, or another generation than it replaces, or the key is another's.
         """
-        values = {
-            "upload_id": upload.upload_id,
-            "object_id": upload.object_id,
-            "study_id": upload.study_id,
-            "analysis_id": upload.analysis_id,
-            "file_name": upload.file_name,
-            "state": upload.state.value,
-            "size_bytes": upload.size_bytes,
-            "expected_md5": upload.expected_md5,
-            "part_size_bytes": upload.part_size_bytes,
-            "staging_key": upload.staging_key,
-            "staging_token": upload.staging_token,
-            "stream_epoch": 0,
-            "hashed_size_bytes": 0,
-            "computed_md5": "",
-            "failure_reason": "",
-            "failure_message": "",
-            "lease_owner": "",
-            "lease_until": 0,
-            "create_time": microseconds(upload.create_time),
-            "update_time": microseconds(upload.update_time),
-            "abort_reason": "",
-            "is_freed": False,
-            "replaces_generation": upload.replaces_generation,
-        }
         try:
             with self._database.write() as connection:
-                connection.execute(insert(UPLOADS).values(values))
+                connection.execute(insert(UPLOADS).values(upload_values(upload)))
                 # After the row, which waits for a completion that is just being committed.
                 _require_not_stored(connection, upload.object_id, upload.replaces_generation)
                 _require_fresh_key(connection, upload.staging_key)
@@ -164,7 +139,7 @@ class Ledger:
             if known is not None and known > epoch:
                 raise PartTakenOverError(f"part {part.part_number}: a newer stream has written it")
             connection.execute(sql_delete(UPLOAD_PARTS).where(is_part))
-            row = {"upload_id": upload_id, "stream_epoch": epoch, **_part_values(part)}
+            row = {"upload_id": upload_id, "stream_epoch": epoch, **part_values(part)}
             connection.execute(insert(UPLOAD_PARTS).values(row))
             _touch(connection, upload_id)
 
@@ -265,7 +240,7 @@ class Ledger:
                 return False
             connection.execute(sql_delete(UPLOAD_PARTS).where(UPLOAD_PARTS.c.upload_id == upload.upload_id))
             fields = {"upload_id": upload.upload_id, "stream_epoch": row.stream_epoch}
-            if rows := [fields | _part_values(part) for part in parts]:
+            if rows := [fields | part_values(part) for part in parts]:
                 connection.execute(insert(UPLOAD_PARTS), rows)
             _set_state(
                 connection,
@@ -356,16 +331,6 @@ def _parts(connection: Connection, upload_id: str, after: int, limit: int) -> It
         .limit(limit)
     )
     return map(part_from, connection.execute(query))
-
-
-def _part_values(part: UploadPart) -> dict[str, object]:
-    return {
-        "part_number": part.part_number,
-        "size_bytes": part.size_bytes,
-        "xxh3_128": part.xxh3_128,
-        "store_etag": part.store_etag,
-        "md5": part.md5,
-    }
 
 
 def _touch(connection: Connection, upload_id: str) -> None:

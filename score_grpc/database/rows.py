@@ -49,6 +49,46 @@ def upload_from(row: Row[Any]) -> Upload:
     )
 
 
+def upload_values(upload: Upload) -> dict[str, object]:
+    """Return the row of an upload that begins."""
+    return {
+        "upload_id": upload.upload_id,
+        "object_id": upload.object_id,
+        "study_id": upload.study_id,
+        "analysis_id": upload.analysis_id,
+        "file_name": upload.file_name,
+        "state": upload.state.value,
+        "size_bytes": upload.size_bytes,
+        "expected_md5": upload.expected_md5,
+        "part_size_bytes": upload.part_size_bytes,
+        "staging_key": upload.staging_key,
+        "staging_token": upload.staging_token,
+        "stream_epoch": 0,
+        "hashed_size_bytes": 0,
+        "computed_md5": "",
+        "failure_reason": "",
+        "failure_message": "",
+        "lease_owner": "",
+        "lease_until": 0,
+        "create_time": microseconds(upload.create_time),
+        "update_time": microseconds(upload.update_time),
+        "abort_reason": "",
+        "is_freed": False,
+        "replaces_generation": upload.replaces_generation,
+    }
+
+
+def part_values(part: UploadPart) -> dict[str, object]:
+    """Return a part's row, but for its upload and the epoch of its stream."""
+    return {
+        "part_number": part.part_number,
+        "size_bytes": part.size_bytes,
+        "xxh3_128": part.xxh3_128,
+        "store_etag": part.store_etag,
+        "md5": part.md5,
+    }
+
+
 def part_from(row: Row[Any]) -> UploadPart:
     """Return the part."""
     return UploadPart(row.part_number, row.size_bytes, row.xxh3_128, row.store_etag, row.md5)
