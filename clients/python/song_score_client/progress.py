@@ -149,11 +149,21 @@ class Progress:
 
 
 class JsonProgress(Progress):
-    """Lines of JSON on stdout: `event`, `file`, `object_id`, `bytes`, `total`, `rate` and what an event adds."""
+    """Lines of JSON: `event`, `file`, `object_id`, `bytes`, `total`, `rate` and what an event adds."""
 
-    def __init__(self, program: str, *, updates: bool = True, reports: bool = True, messages: bool = True) -> None:
+    def __init__(
+        self,
+        program: str,
+        *,
+        updates: bool = True,
+        reports: bool = True,
+        messages: bool = True,
+        to_stderr: bool = False,
+    ) -> None:
+        """`to_stderr`: stdout is taken by something else."""
         super().__init__(program, reports=reports, messages=messages)
         self._updates, self._lock = updates, threading.Lock()
+        self._stream = sys.stderr if to_stderr else sys.stdout
         self._shown: dict[str | None, float] = {}
 
     def update(self, file: FileProgress) -> None:
@@ -191,8 +201,8 @@ class JsonProgress(Progress):
         return True
 
     def _write(self, document: Document) -> None:
-        sys.stdout.write(json.dumps(document) + "\n")
-        sys.stdout.flush()
+        self._stream.write(json.dumps(document) + "\n")
+        self._stream.flush()
 
 
 def _measured(event: str, meter: Meter, name: str | None = None, object_id: str | None = None) -> Document:

@@ -1,5 +1,6 @@
 """Where downloads go: names that a server sent, made into paths that stay in the output folder."""
 
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,6 +53,24 @@ def prepare_target(target: Path, directory: Path) -> None:
             raise LocalFileError(f"{path} is a symbolic link: it is neither followed nor replaced")
         if path.exists() and not path.is_file():
             raise LocalFileError(f"{path} is not a file")
+
+
+def require_room(directory: Path, sizes: Mapping[Path, int]) -> None:
+    """Raise LocalFileError unless there is room for all files that are not begun: sizes in bytes by their paths.
+
+    Of one that is begun the download itself asks, which knows how much of it is there.
+    """
+    wanted = sum(
+        size_bytes
+        for path, size_bytes in sizes.items()
+        if not path.exists() and not path.with_name(f"{path.name}.partial").exists()
+    )
+    folder = directory if directory.is_dir() else directory.absolute().parent
+    if not folder.is_dir():
+        return  # making the folder says so
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise LocalFileError(f"{directory}: {wanted} bytes are to come and {free} are free: make room")
 
 
 def safe_name(name: str) -> str:

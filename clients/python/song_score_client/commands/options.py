@@ -33,6 +33,13 @@ MaxRate = Annotated[
     float | None,
     typer.Option(parser=_parse_rate, metavar="RATE", help="Bytes per second of all files together: 800K, 50M, 1.5G."),
 ]
+Unpublished = Annotated[
+    bool, typer.Option("--unpublished", help="Also files of unpublished analyses, if you may write to the study.")
+]
+VerifyConnection = Annotated[
+    bool,
+    typer.Option("--verify-connection/--no-verify-connection", help="Ask first whether Score can work at all."),
+]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file that fails.")]
 
 

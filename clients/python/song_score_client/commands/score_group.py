@@ -39,7 +39,13 @@ class ScoreGroup(CommandGroup):
 
     def _settle_booleans(self, args: list[str]) -> list[str]:
         params = [*self.params, *(option for command in self.commands.values() for option in command.params)]
-        flags = {name for option in params if getattr(option, "is_flag", False) for name in option.opts}
+        # Each flag's name, with that of its contrary where it has one, as those have that are on by default.
+        flags = {
+            name: next(iter(option.secondary_opts), None)
+            for option in params
+            if getattr(option, "is_flag", False)
+            for name in option.opts
+        }
         settled: list[str] = []
         waiting = list(args)
         while waiting:
@@ -52,6 +58,8 @@ class ScoreGroup(CommandGroup):
                 value = waiting.pop(0)
             if _WORDS.get(value.lower(), True):
                 settled.append(name)
+            elif (contrary := flags[name]) is not None:
+                settled.append(contrary)
         return settled
 
 

@@ -62,13 +62,29 @@ class ScoreSession(Session):
             )
         )
 
-    def open_progress(self) -> Progress:
-        """Make the display that the options and the terminal ask for."""
+    def verify_connection(self, score: ScoreClient) -> None:
+        """Ask whether Score can work, again as the retry policy has it. Raises UnreachableError."""
+        failures = 0
+        while not score.is_serving():
+            from grpc import StatusCode
+
+            from song_score_client.errors import UnreachableError
+
+            failures += 1
+            text = (
+                f"Score at {score.connection.address} can't be reached, or can't work: is it running? `score doctor` "
+                "says what is wrong"
+            )
+            error = UnreachableError(text, service="score", code=StatusCode.UNAVAILABLE)
+            score.connection.wait_to_repeat(error, failures)
+
+    def open_progress(self, *, stdout_is_data: bool = False) -> Progress:
+        """Make the display that the options and the terminal ask for; JSON goes to stderr where stdout is data."""
         from song_score_client.progress import JsonProgress, Progress
 
         is_loud = not (self.is_quiet or self.is_silent)
         if self.output.as_json:
-            return JsonProgress(PROGRAM, updates=is_loud, messages=is_loud)
+            return JsonProgress(PROGRAM, updates=is_loud, messages=is_loud, to_stderr=stdout_is_data)
         if is_loud and sys.stderr.isatty():
             from song_score_client.progress_bars import BarProgress
 
