@@ -2,8 +2,11 @@
 
 import logging
 import sys
+import time
 
 import structlog
+
+_log = structlog.get_logger()
 
 
 def configure_logs(level: str) -> None:
@@ -27,3 +30,12 @@ def configure_logs(level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def log_call(method: str, started: float, refusal: str | None) -> None:
+    """Say that a call has ended: one that began at `started` (monotonic), with a refusal's text where it was one."""
+    milliseconds = round((time.monotonic() - started) * 1000, 1)
+    if refusal is None:
+        _log.debug("call", method=method, milliseconds=milliseconds)
+    else:
+        _log.info("call refused", method=method, milliseconds=milliseconds, error=refusal)

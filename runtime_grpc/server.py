@@ -23,7 +23,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_status import rpc_status
 
+from runtime_grpc.admission import DrainingError, StreamSlots
 from runtime_grpc.errors import ErrorTable
+from runtime_grpc.logs import log_call
 
 CONTROL_WORKERS = 16
 KEEPALIVE_SECONDS = 30
@@ -47,14 +49,6 @@ REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 _log = structlog.get_logger()
 
 Behavior = Callable[[Any, grpc.ServicerContext], Any]
-
-
-class TooManyStreamsError(Exception):
-    """Every stream this server admits is taken."""
-
-
-class DrainingError(Exception):
-    """The server is shutting down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +98,15 @@ class RunningServer:
         errors: ErrorTable,
         draining: threading.Event,
         check_ready: Callable[[], None],
+        slots: StreamSlots | None = None,
     ) -> None:
         """Bind the address and serve.
 
         `draining` is set by `stop` before anything ends: long streams look at it. `check_ready` raises while
-        the service can't work; health says NOT_SERVING then.
+        the service can't work; health says NOT_SERVING then. `slots` are those of `max_streams` where other doors
+        admit to them too.
         """
+        slots = slots or StreamSlots(options.max_streams)
         self._options, self._draining, self._check_ready = options, draining, check_ready
         self._control = ThreadPoolExecutor(CONTROL_WORKERS, "control")
         self._streams = ThreadPoolExecutor(options.max_streams, "stream")
@@ -125,13 +122,13 @@ class RunningServer:
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
-        self._router = _Router(services, errors, self._streams, options.max_streams, draining)
+        self._router = _Router(services, errors, self._streams, slots, draining)
         self._health = health.HealthServicer()
         self._names = [*(service.name for service in services), health.SERVICE_NAME, REFLECTION_V1, REFLECTION_V1ALPHA]
         # Pools of their own: whoever asks for health, or reads descriptors, neither waits for calls nor holds them up.
         reflected = _reflection(self._names)
         readers = ThreadPoolExecutor(REFLECTION_STREAMS, "reflection")
-        reflection_router = _Router(reflected, errors, readers, REFLECTION_STREAMS, draining)
+        reflection_router = _Router(reflected, errors, readers, StreamSlots(REFLECTION_STREAMS), draining)
         self._server.add_generic_rpc_handlers((self._router, _health_handlers(self._health), reflection_router))
         channelz.add_channelz_servicer(self._server)
         host = options.address.rpartition(":")[0]
@@ -180,11 +177,10 @@ class _Router(grpc.GenericRpcHandler):
         services: Sequence[Service],
         errors: ErrorTable,
         streams: ThreadPoolExecutor,
-        max_streams: int,
+        slots: StreamSlots,
         draining: threading.Event,
     ) -> None:
-        self._errors, self._streams, self._draining = errors, streams, draining
-        self._free_streams, self._max_streams = threading.Semaphore(max_streams), max_streams
+        self._errors, self._streams, self._slots, self._draining = errors, streams, slots, draining
         self._idle_streams = _IdleStreams(draining)
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for service in services:
@@ -206,11 +202,10 @@ class _Router(grpc.GenericRpcHandler):
             )
         if self._draining.is_set():
             behavior = self._refusal(method, DrainingError("this server is shutting down: go on at another one"))
-        elif self._free_streams.acquire(blocking=False):
+        elif self._slots.take():
             behavior = self._admitted(method, handler)
         else:
-            text = f"all {self._max_streams} streams of this server are taken"
-            behavior = self._refusal(method, TooManyStreamsError(text))
+            behavior = self._refusal(method, self._slots.refusal())
         # Also where there is one request only: grpcio calls a unary-stream handler once the request is there, so that
         # the slot of a caller who leaves before, or sends none, would never be free again.
         return grpc.stream_stream_rpc_method_handler(
@@ -219,11 +214,8 @@ class _Router(grpc.GenericRpcHandler):
 
     def await_streams(self, timeout_seconds: float) -> None:
         """Wait until no stream's handler runs any more: they may be writing to what is about to be closed."""
-        deadline = time.monotonic() + timeout_seconds
-        for _ in range(self._max_streams):
-            if not self._free_streams.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                _log.warning("streams still run while the server stops")
-                return
+        if not self._slots.are_free_within(timeout_seconds):
+            _log.warning("streams still run while the server stops")
 
     def _unary(self, method: str, behavior: Behavior) -> Behavior:
         def call(request: Message, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - the method's response
@@ -236,7 +228,7 @@ class _Router(grpc.GenericRpcHandler):
                 response = behavior(request, context)
             except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
                 status = self._errors.status_of(error, method)
-            _log_call(method, started, status)
+            log_call(method, started, None if status is None else status.message)
             if status is not None:
                 context.abort_with_status(rpc_status.to_status(status))
             return response
@@ -247,7 +239,7 @@ class _Router(grpc.GenericRpcHandler):
         behavior = handler.stream_stream or handler.unary_stream
         if behavior is None:
             raise TypeError(f"{method} is no method that answers with a stream")
-        release = _once(self._free_streams.release)
+        release = _once(self._slots.free)
 
         def call(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: ANN401 - of the method
             started = time.monotonic()
@@ -270,7 +262,7 @@ class _Router(grpc.GenericRpcHandler):
             finally:
                 self._idle_streams.forget(context)
                 release()
-            _log_call(method, started, status)
+            log_call(method, started, None if status is None else status.message)
             if status is not None:
                 context.abort_with_status(rpc_status.to_status(status))
 
@@ -361,14 +353,6 @@ def _once(action: Callable[[], object]) -> Callable[[], None]:
             action()
 
     return act
-
-
-def _log_call(method: str, started: float, status: Status | None) -> None:
-    milliseconds = round((time.monotonic() - started) * 1000, 1)
-    if status is None:
-        _log.debug("call", method=method, milliseconds=milliseconds)
-    else:
-        _log.info("call refused", method=method, milliseconds=milliseconds, error=status.message)
 
 
 def _health_handlers(servicer: health.HealthServicer) -> grpc.GenericRpcHandler:

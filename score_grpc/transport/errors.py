@@ -2,10 +2,10 @@
 
 from grpc import StatusCode
 
+from runtime_grpc.admission import DrainingError, TooManyStreamsError
 from runtime_grpc.authentication import TokenInvalidError
 from runtime_grpc.database import DatabaseUnavailableError
 from runtime_grpc.errors import Entry, ErrorTable
-from runtime_grpc.server import DrainingError, TooManyStreamsError
 from score_grpc.domain import errors
 
 _SOON_SECONDS = 1.0

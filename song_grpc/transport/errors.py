@@ -2,6 +2,7 @@
 
 from grpc import StatusCode
 
+from runtime_grpc.admission import DrainingError, TooManyStreamsError
 from runtime_grpc.authentication import (
     IdentityProviderAnswerError,
     IdentityProviderUnreachableError,
@@ -10,7 +11,6 @@ from runtime_grpc.authentication import (
 )
 from runtime_grpc.database import DatabaseUnavailableError
 from runtime_grpc.errors import Entry, ErrorTable
-from runtime_grpc.server import DrainingError, TooManyStreamsError
 from song_grpc.domain import errors
 
 _RETRY_SECONDS = 1.0

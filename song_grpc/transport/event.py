@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from song.v1 import event_service_pb2, event_service_pb2_grpc
 
-from runtime_grpc.server import DrainingError, TooManyStreamsError
+from runtime_grpc.admission import DrainingError, TooManyStreamsError
 from song_grpc.domain.access import Principal
 from song_grpc.domain.errors import ParameterError
 from song_grpc.domain.events import Event, EventFilter

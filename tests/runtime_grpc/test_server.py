@@ -12,15 +12,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from song.v1 import study_service_pb2 as pb
 from song.v1.study_service_pb2_grpc import StudyServiceServicer, StudyServiceStub, add_StudyServiceServicer_to_server
 
+from runtime_grpc.admission import DrainingError, TooManyStreamsError
 from runtime_grpc.errors import Entry, ErrorTable
-from runtime_grpc.server import (
-    CONTROL_WORKERS,
-    DrainingError,
-    RunningServer,
-    ServerOptions,
-    Service,
-    TooManyStreamsError,
-)
+from runtime_grpc.server import CONTROL_WORKERS, RunningServer, ServerOptions, Service
 
 
 class SlowStudies(StudyServiceServicer):
