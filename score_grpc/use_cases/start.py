@@ -50,12 +50,11 @@ def start_upload(
     StoreUnavailableError, SongUnavailableError.
     """
     require_object_id(object_id)
-    if expected_md5 and not _MD5.fullmatch(expected_md5):
-        raise FieldInvalidError("expected_md5", f"{expected_md5!r}: an MD5 has 32 hexadecimal digits")
+    require_md5(expected_md5)
     ledger, store = environment.ledger, environment.store
     registration = registration_of(environment.registry, object_id, fresh=True)
     permit(principal, Action.MANAGE_UPLOAD, registration)
-    _require_registered(registration, size_bytes, expected_md5.lower())
+    require_registered(registration, size_bytes, expected_md5)
     stored = ledger.objects([object_id]).get(object_id)
     if stored is None:  # what is stored needs no upload, whatever the state
         permit(principal, Action.UPLOAD, registration)
@@ -134,7 +133,14 @@ def require_object_id(object_id: str) -> None:
         )
 
 
-def _require_registered(registration: Registration, size_bytes: int | None, md5: str) -> None:
+def require_md5(expected_md5: str) -> None:
+    """Raise FieldInvalidError unless the text is an MD5 in any case, or empty."""
+    if expected_md5 and not _MD5.fullmatch(expected_md5):
+        raise FieldInvalidError("expected_md5", f"{expected_md5[:100]!r}: an MD5 has 32 hexadecimal digits")
+
+
+def require_registered(registration: Registration, size_bytes: int | None, expected_md5: str) -> None:
+    """Raise SizeNotRegisteredError or Md5NotRegisteredError where the file is another than the registered one."""
     if size_bytes is not None and size_bytes != registration.size_bytes:
         raise SizeNotRegisteredError(
             f"{registration.file_name}: this file has {size_bytes} bytes, {registration.size_bytes} are registered in "
@@ -142,6 +148,7 @@ def _require_registered(registration: Registration, size_bytes: int | None, md5:
             registered=str(registration.size_bytes),
             given=str(size_bytes),
         )
+    md5 = expected_md5.lower()
     if md5 and md5 != registration.md5:
         raise Md5NotRegisteredError(
             f"{registration.file_name}: this file has MD5 {md5}, {registration.md5} is registered in Song: choose the "
