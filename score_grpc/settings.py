@@ -25,9 +25,15 @@ class ScoreSettings(ServiceSettings):
     store: Literal["local", "s3", "azure"] = Field("local", description="where the bytes are kept; local: in data_dir")
     s3_bucket: str = Field("", description="bucket of the s3 store; Score creates none")
     s3_endpoint: str = Field("", description="URL of an S3 other than Amazon's")
+    s3_public_endpoint: str = Field(
+        "", description="URL by which clients reach the S3, if not by s3_endpoint: signed URLs are made for it"
+    )
     s3_region: str = "us-east-1"
     s3_access_key: SecretStr = Field(SecretStr(""), description="empty: the machine's own credentials")
     s3_secret_key: SecretStr = SecretStr("")
+    s3_session_token: SecretStr = Field(SecretStr(""), description="of a temporary s3_access_key")
+    s3_profile: str = Field("", description="profile of the SDK's own files, in place of s3_access_key")
+    s3_kms_key: str = Field("", description="KMS key with which the S3 encrypts all objects: its id, ARN or alias")
     s3_path_style: bool = Field(True, description="address buckets by path, as most S3s but Amazon's want it")
     s3_ca_file: Path | None = Field(
         None, description="PEM file of the authority that signed the endpoint's certificate"
@@ -44,7 +50,7 @@ class ScoreSettings(ServiceSettings):
         None, description="PEM file of the authority that signed the endpoint's certificate"
     )
 
-    @field_validator("s3_endpoint", "azure_endpoint")
+    @field_validator("s3_endpoint", "s3_public_endpoint", "azure_endpoint")
     @classmethod
     def _without_secret(cls, url: str) -> str:
         if "@" in url or "?" in url:

@@ -13,7 +13,8 @@ from azure.storage.blob._shared.policies import StorageRequestHook, StorageRespo
 from score_grpc.gateways.objects.azure import STAGING_FOLDER, AzureObjectStore, AzureOptions
 from score_grpc.gateways.objects.local import LocalObjectStore
 from score_grpc.gateways.objects.port import ObjectStore
-from score_grpc.gateways.objects.s3 import S3ObjectStore, S3Options
+from score_grpc.gateways.objects.s3 import S3ObjectStore
+from score_grpc.gateways.objects.s3_client import S3Options
 from tests.servers import azurite
 from tests.servers.azurite import Azurite
 from tests.servers.faulty_s3 import FaultyS3

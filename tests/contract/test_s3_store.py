@@ -24,7 +24,8 @@ from score_grpc.domain.errors import (
     StoreUnavailableError,
 )
 from score_grpc.gateways.objects.port import PIECE_BYTES, StagedPart, Staging
-from score_grpc.gateways.objects.s3 import S3ObjectStore, S3Options
+from score_grpc.gateways.objects.s3 import S3ObjectStore
+from score_grpc.gateways.objects.s3_client import S3Options
 from tests.contract.stores import s3_options
 from tests.servers.seaweedfs import BUCKET, SECRET_ACCESS_KEY, SeaweedFS, weed_command
 
@@ -154,7 +155,8 @@ def test_a_store_killed_in_mid_part_takes_the_part_again_once_it_is_back(tmp_pat
 MEASURED = """
 import os, re, sys
 from pathlib import Path
-from score_grpc.gateways.objects.s3 import S3ObjectStore, S3Options
+from score_grpc.gateways.objects.s3 import S3ObjectStore
+from score_grpc.gateways.objects.s3_client import S3Options
 endpoint, bucket, key, key_id, secret = sys.argv[1:]
 store = S3ObjectStore(S3Options(
     bucket=bucket, endpoint_url=endpoint, uses_path_style=True, access_key_id=key_id, secret_access_key=secret))

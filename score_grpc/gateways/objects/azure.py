@@ -59,7 +59,7 @@ from score_grpc.gateways.objects.http_streams import (
     skipped_bytes,
     unreachable,
 )
-from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
+from score_grpc.gateways.objects.port import SignedRequest, StagedPart, Staging, StoredBytes, StorePart
 
 SIGNATURE_SECONDS = 900
 """How long the signature of a part or a read holds: it is used at once, but clocks differ."""
@@ -96,6 +96,7 @@ class AzureObjectStore:
     """
 
     is_exclusive = False
+    signs_parts = False
 
     def __init__(self, options: AzureOptions) -> None:
         tls = ssl.create_default_context(cafile=str(options.ca_file) if options.ca_file else None)
@@ -223,6 +224,41 @@ class AzureObjectStore:
         with _store_errors(f"Deleting {key}"):
             self._delete(key)
 
+    def list_parts(self, staging: Staging, after: int = 0) -> Iterator[StorePart]:  # noqa: ARG002 - as the port has it
+        """See `ObjectStore.list_parts`: no part comes by a signed URL."""
+        return iter(())
+
+    def sign_part(self, staging: Staging, part_number: int, size_bytes: int, md5: str, lifetime: timedelta) -> None:
+        """See `ObjectStore.sign_part`: a signature can't be limited to one block, nor to an MD5."""
+
+    def sign_read(
+        self,
+        key: str,
+        version: str,
+        byte_range: tuple[int, int] | None,
+        lifetime: timedelta,
+    ) -> SignedRequest | None:
+        """See `ObjectStore.sign_read`. None with a SAS of ours, which may do more than read one object.
+
+        The range is no part of the signature: whoever may read a range may read the whole.
+        """
+        if self._account_key is None:
+            return None
+        expire_time = datetime.now(UTC).replace(microsecond=0) + lifetime
+        url = self._signed_url(key, BlobSasPermissions(read=True), expire_time)
+        if byte_range is None:
+            return SignedRequest("GET", url, {}, expire_time)
+        first, length = byte_range
+        headers = {"Range": f"bytes={first}-{first + length - 1}", "If-Match": version}
+        return SignedRequest("GET", url, headers, expire_time)
+
+    def put(self, key: str, data: Sequence[memoryview]) -> StoredBytes:
+        """See `ObjectStore.put`. Azure checks the MD5 that goes with the bytes."""
+        body = b"".join(data)
+        with _store_errors(f"Storing {key}"):
+            answer = self._blob(key).upload_blob(body, overwrite=True, validate_content=True)
+        return StoredBytes(len(body), str(answer["etag"]))
+
     def free_bytes(self) -> None:
         """See `ObjectStore.free_bytes`: a container has no such limit."""
 
@@ -315,7 +351,7 @@ class AzureObjectStore:
             time.sleep(FIRST_PAUSE_SECONDS * 2**failures)
             failures += 1
 
-    def _signed_url(self, key: str, permission: BlobSasPermissions) -> str:
+    def _signed_url(self, key: str, permission: BlobSasPermissions, expire_time: datetime | None = None) -> str:
         blob = self._blob(key)
         if self._account_key is None:
             return blob.url
@@ -325,7 +361,7 @@ class AzureObjectStore:
             key,
             account_key=self._account_key,
             permission=permission,
-            expiry=datetime.now(UTC) + timedelta(seconds=SIGNATURE_SECONDS),
+            expiry=expire_time or datetime.now(UTC) + timedelta(seconds=SIGNATURE_SECONDS),
         )
         return f"{blob.url}?{signature}"
 

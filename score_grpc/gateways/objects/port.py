@@ -92,6 +92,8 @@ class ObjectStore(Protocol):
 
     is_exclusive: bool
     """True where one process owns the store (local), false where replicas share it."""
+    signs_parts: bool
+    """Whether `sign_part` hands out requests."""
 
     def begin(self, key: str) -> Staging:
         """Open a staging for an object under `key`. Raises StoreUnavailableError, StoreFullError."""
@@ -155,28 +157,29 @@ class ObjectStore(Protocol):
         Raises StoreUnavailableError, StoreFullError.
         """
 
-    def list_parts(self, staging: Staging) -> Sequence[StorePart]:
-        """Return the parts of a staging as the store has them, by part number. Raises StagingLostError,
-        StoreUnavailableError.
+    def list_parts(self, staging: Staging, after: int = 0) -> Iterator[StorePart]:
+        """Yield the parts of a staging as the store has them, by part number, those with numbers above `after`.
 
-        A store whose `sign_part` is None may return none.
+        Some stores list a part that was written again as often as it was. A store that does not sign parts may yield
+        none. Raises StagingLostError, StoreUnavailableError.
         """
 
     def sign_part(
         self, staging: Staging, part_number: int, size_bytes: int, md5: str, lifetime: timedelta
     ) -> SignedRequest | None:
-        """Sign a PUT of exactly these bytes, straight to the store; no network. None where the store can't.
+        """Sign a PUT of exactly these bytes, straight to the store. None where the store can't.
 
-        The store refuses a body with another MD5. The answer's ETag is the one that `assemble` wants. It may expire
-        sooner than asked, with the credentials it is made of.
+        The store refuses a body with another MD5 or length. The answer's ETag is the one that `assemble` wants. It
+        may expire sooner than asked, with the credentials it is made of. No network, unless the machine's own
+        credentials have to be renewed. Raises StoreUnavailableError where they can't.
         """
 
     def sign_read(
         self, key: str, version: str, byte_range: tuple[int, int] | None, lifetime: timedelta
     ) -> SignedRequest | None:
-        """Sign a GET of an object, or of a range of it (first byte, length); no network. None where the store can't.
+        """Sign a GET of an object, or of a range of it (first byte, length). None where the store can't.
 
-        A GET of the whole takes a Range header of the caller's own. As to expiry see `sign_part`.
+        A GET of the whole takes a Range header of the caller's own. As to expiry, network and errors see `sign_part`.
         """
 
     def free_bytes(self) -> int | None:

@@ -7,19 +7,17 @@ Rights: s3:GetObject, PutObject, DeleteObject, AbortMultipartUpload, ListMultipa
 ListBucketMultipartUploads.
 """
 
+import base64
+import hashlib
 import ssl
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from http.client import HTTPException
-from pathlib import Path
+from typing import Literal, TypedDict
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.httpsession import get_cert_path
 from botocore.parsers import ResponseParserError
 from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
@@ -33,10 +31,6 @@ from score_grpc.domain.errors import (
     StoreUnavailableError,
 )
 from score_grpc.gateways.objects.http_streams import (
-    ATTEMPTS,
-    CONNECT_TIMEOUT_SECONDS,
-    CONNECTIONS,
-    PROGRESS_TIMEOUT_SECONDS,
     Answer,
     Body,
     Connections,
@@ -45,69 +39,47 @@ from score_grpc.gateways.objects.http_streams import (
     skipped_bytes,
     unreachable,
 )
-from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
+from score_grpc.gateways.objects.port import SignedRequest, StagedPart, Staging, StoredBytes, StorePart
+from score_grpc.gateways.objects.s3_client import S3Access, S3Options
+from score_grpc.gateways.objects.s3_signing import S3Signer
 
 SIGNATURE_SECONDS = 900
 """How long a part's signature holds: it is used at once, but clocks differ."""
 COPIES_AT_ONCE = 8
 
+# Beside the keys of objects, which begin otherwise.
+_PROBE_KEY = "upload/encryption"
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3Options:
-    """Where the bucket is and who we are there."""
-
-    bucket: str
-    region: str = "us-east-1"
-    endpoint_url: str | None = None
-    """None means AWS."""
-    uses_path_style: bool = False
-    """Address `<endpoint>/<bucket>/<key>`, which most stores but AWS need."""
-    access_key_id: str | None = None
-    """None, as `secret_access_key`: the SDK's chain of profile, web identity and instance role."""
-    secret_access_key: str | None = field(default=None, repr=False)
-    ca_file: Path | None = None
-    """PEM file of the authorities to trust; None means the public ones."""
-    progress_timeout_seconds: float = PROGRESS_TIMEOUT_SECONDS
+class _Encryption(TypedDict, total=False):
+    ServerSideEncryption: Literal["aws:kms"]
+    SSEKMSKeyId: str
 
 
 class S3ObjectStore:
     """Keeps objects in one bucket, which must exist. Several processes may share it."""
 
     is_exclusive = False
+    signs_parts = True
 
     def __init__(self, options: S3Options) -> None:
         self._bucket = options.bucket
-        ca_file = str(options.ca_file or get_cert_path(verify=True))
-        self._connections = Connections(ssl.create_default_context(cafile=ca_file), options.progress_timeout_seconds)
-        self._client = boto3.session.Session().client(
-            "s3",
-            region_name=options.region,
-            endpoint_url=options.endpoint_url,
-            aws_access_key_id=options.access_key_id,
-            aws_secret_access_key=options.secret_access_key,
-            verify=ca_file,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path" if options.uses_path_style else "auto"},
-                # Older Ceph and MinIO know no other checksums.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                read_timeout=options.progress_timeout_seconds,
-                retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-                max_pool_connections=CONNECTIONS,
-                tcp_keepalive=True,
-                # Parts go straight to the store, so everything does.
-                proxies={},
-            ),
-        )
+        self._access = S3Access(options)
+        self._client = self._access.client
+        self._signer = S3Signer(self._access, options.bucket)
+        tls = ssl.create_default_context(cafile=self._access.ca_file)
+        self._connections = Connections(tls, options.progress_timeout_seconds)
+        key = options.kms_key
+        self._encryption: _Encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+        self._encrypts = key is None
 
     def begin(self, key: str) -> Staging:
         """See `ObjectStore.begin`."""
         with _store_errors(f"Beginning {key}"):
-            return Staging(key, self._client.create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"])
+            self._demand_encryption()
+            begun = self._client.create_multipart_upload(Bucket=self._bucket, Key=key, **self._encryption)
+            return Staging(key, begun["UploadId"])
 
     def open_part(self, staging: Staging, part_number: int, offset: int, size_bytes: int) -> HttpPartWriter:  # noqa: ARG002 - S3 orders parts by number, the local store by offset
         """See `ObjectStore.open_part`. That the staging is lost shows when the part is written or committed."""
@@ -143,7 +115,7 @@ class S3ObjectStore:
         with _store_errors(f"Assembling {key}"):
             if not parts:
                 # A multipart upload has at least one part.
-                self._client.put_object(Bucket=self._bucket, Key=key, Body=b"")
+                self._client.put_object(Bucket=self._bucket, Key=key, Body=b"", **self._encryption)
                 self.abort(staging)
                 return self._assembled(key, size_bytes)
             try:
@@ -257,6 +229,53 @@ class S3ObjectStore:
         with _store_errors(f"Deleting {key}"):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
+    def list_parts(self, staging: Staging, after: int = 0) -> Iterator[StorePart]:
+        """See `ObjectStore.list_parts`. SeaweedFS lists a part that was written again as often as it was."""
+        with _store_errors(f"Listing the parts of {staging.key}"):
+            is_last = False
+            while not is_last:
+                page = self._client.list_parts(
+                    Bucket=self._bucket, Key=staging.key, UploadId=staging.token, PartNumberMarker=after
+                )
+                for part in page.get("Parts", []):
+                    if part["PartNumber"] > after:  # a store may know no marker
+                        yield StorePart(part["PartNumber"], part["Size"], part["ETag"])
+                marker = page.get("NextPartNumberMarker", 0)
+                is_last = not page.get("IsTruncated") or marker <= after
+                after = marker
+
+    def sign_part(
+        self, staging: Staging, part_number: int, size_bytes: int, md5: str, lifetime: timedelta
+    ) -> SignedRequest:
+        """See `ObjectStore.sign_part`."""
+        with _store_errors(f"Signing part {part_number} of {staging.key}"):
+            return self._signer.sign_part(staging, part_number, size_bytes, md5, lifetime)
+
+    def sign_read(
+        self, key: str, version: str, byte_range: tuple[int, int] | None, lifetime: timedelta
+    ) -> SignedRequest:
+        """See `ObjectStore.sign_read`."""
+        with _store_errors(f"Signing a read of {key}"):
+            return self._signer.sign_read(key, version, byte_range, lifetime)
+
+    def put(self, key: str, data: Sequence[memoryview]) -> StoredBytes:
+        """See `ObjectStore.put`."""
+        body = b"".join(data)
+        md5 = hashlib.md5(body, usedforsecurity=False)
+        with _store_errors(f"Storing {key}"):
+            self._demand_encryption()
+            sent = base64.b64encode(md5.digest()).decode()
+            answer = self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=body, ContentMD5=sent, **self._encryption
+            )
+            # Some stores don't mind the MD5 they are given; but who answers with it has the bytes.
+            if answer["ETag"].strip('"') == md5.hexdigest():
+                return StoredBytes(len(body), answer["ETag"])
+            stored = self._assembled(key, len(body))
+            if b"".join(bytes(piece) for piece in self.read(key, stored.version, 0, len(body))) != body:
+                raise StoreUnavailableError(f"Storing {key}: the object store returns other bytes than it was given.")
+        return stored
+
     def free_bytes(self) -> None:
         """See `ObjectStore.free_bytes`: a bucket has no such limit."""
 
@@ -268,23 +287,29 @@ class S3ObjectStore:
     def close(self) -> None:
         """See `ObjectStore.close`."""
         self._connections.close()
-        self._client.close()
+        self._access.close()
 
     def _demand_parts(self, staging: Staging, parts: Sequence[StagedPart]) -> None:
-        pages = self._client.get_paginator("list_parts").paginate(
-            Bucket=self._bucket, Key=staging.key, UploadId=staging.token
-        )
-        # Some answers quote an etag, some don't; SeaweedFS lists a part that was written again as often as it was.
-        held = {
-            (part["PartNumber"], part["Size"], part["ETag"].strip('"'))
-            for page in pages
-            for part in page.get("Parts", [])
-        }
+        # Some answers quote an etag, some don't.
+        held = {(part.part_number, part.size_bytes, part.etag.strip('"')) for part in self.list_parts(staging)}
         lost = [
             part.part_number for part in parts if (part.part_number, part.size_bytes, part.etag.strip('"')) not in held
         ]
         if lost:
             raise PartsLostError(f"{len(lost)} parts of {staging.key} are gone from the store, or differ.", lost)
+
+    def _demand_encryption(self) -> None:
+        """Raise unless the store encrypts as it is asked to, once: some take the wish and forget it."""
+        if self._encrypts:
+            return
+        # The answer to a multipart upload's beginning does not say it in every store.
+        answer = self._client.put_object(Bucket=self._bucket, Key=_PROBE_KEY, Body=b"probe", **self._encryption)
+        self._client.delete_object(Bucket=self._bucket, Key=_PROBE_KEY)
+        if not answer.get("ServerSideEncryption", "").startswith("aws:kms"):
+            raise StoreUnavailableError(
+                "The object store does not encrypt with KMS keys, and this server is told to keep nothing otherwise."
+            )
+        self._encrypts = True
 
     def _assembled(self, key: str, size_bytes: int) -> StoredBytes:
         """Return the object. Its etag is asked for, for some stores answer another one when completing."""
