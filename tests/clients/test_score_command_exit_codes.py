@@ -31,7 +31,6 @@ UNEXPECTED = {
     errors.ServiceError,
     errors.UnknownError,
     errors.UnimplementedError,
-    errors.RangeInvalidError,
     errors.ChunkOutOfOrderError,
     errors.PageTokenInvalidError,
 }

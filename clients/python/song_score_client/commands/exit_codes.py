@@ -37,7 +37,6 @@ _CODES: Mapping[type[Exception], ExitCode] = {
     DuplicateTargetsError: ExitCode.USAGE,
     errors.InvalidRequestError: ExitCode.USAGE,
     # What only a defect of the client can bring about.
-    errors.RangeInvalidError: ExitCode.UNEXPECTED,
     errors.ChunkOutOfOrderError: ExitCode.UNEXPECTED,
     errors.PageTokenInvalidError: ExitCode.UNEXPECTED,
     errors.AccessError: ExitCode.ACCESS,
