@@ -19,6 +19,7 @@ from runtime_grpc.server import Codec, RunningServer, ServerOptions, Service
 from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.leftovers import Leftovers
+from score_grpc.database.lists import Lists
 from score_grpc.domain import limits
 from score_grpc.domain.errors import StoreUnavailableError
 from score_grpc.gateways.objects.local import LocalObjectStore
@@ -116,6 +117,7 @@ class Score:
         self.environment = environment = Environment(
             ledger=ledger,
             generations=Generations(database),
+            lists=Lists(database),
             store=store,
             registry=CachedRegistry(self._song),
             claims=Claims(),

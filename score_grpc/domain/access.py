@@ -83,7 +83,7 @@ def decide(principal: Principal, action: Action, facts: Facts) -> None:
             )
         return
     if action is Action.INSPECT:
-        _require(principal.is_system or principal.may_write(facts.study_id), principal, action, facts, "WRITE")
+        require_inspection(principal, facts.study_id)
         return
     if action is Action.DELETE:
         _require_delete(principal, facts)
@@ -110,6 +110,24 @@ def require_system_write(principal: Principal) -> None:
     if SYSTEM_WRITE not in principal.scopes:
         raise ScopeMissingError(
             f"{principal.name} may not delete objects: scope {SYSTEM_WRITE} is missing", scope=SYSTEM_WRITE
+        )
+
+
+def require_all_studies(principal: Principal, what: str) -> None:
+    """Raise ScopeMissingError unless the principal may ask for every study at once."""
+    if not (principal.is_system or principal.writes_every_study):
+        raise ScopeMissingError(
+            f"{principal.name} may not {what} of all studies: name a study, or bring scope {SYSTEM_READ}",
+            scope=SYSTEM_READ,
+        )
+
+
+def require_inspection(principal: Principal, study_id: str) -> None:
+    """Raise ScopeMissingError unless the principal may see uploads to the study."""
+    if not (principal.is_system or principal.may_write(study_id)):
+        scope = f"{STUDY_SCOPE_PREFIX}{study_id}.WRITE"
+        raise ScopeMissingError(
+            f"{principal.name} may not {Action.INSPECT.value} study {study_id}: scope {scope} is missing", scope=scope
         )
 
 

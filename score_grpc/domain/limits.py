@@ -26,6 +26,10 @@ FAILED_WRITES_OF_A_PART: Final = 3
 
 PAGE_PARTS_DEFAULT: Final = 1000
 PAGE_PARTS_MAX: Final = 10_000
+PAGE_ITEMS_DEFAULT: Final = 100
+"""Items of a page of a list, uploads or objects, where none is asked for."""
+PAGE_ITEMS_MAX: Final = 1000
+PAGE_TOKEN_MAX_CHARS: Final = 256
 BATCH_OBJECTS_MAX: Final = 500
 
 SONG_CACHE_SECONDS: Final = 30.0

@@ -57,3 +57,14 @@ class StoredObject:
     def holds(self, size_bytes: int, md5: str) -> bool:
         """Whether its bytes have this size and MD5: others of the same can only mend it."""
         return (self.size_bytes, self.md5) == (size_bytes, md5)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFilter:
+    """Which objects are listed; empty texts and None mean any."""
+
+    study_id: str = ""
+    analysis_id: str = ""
+    verification: Verification | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None

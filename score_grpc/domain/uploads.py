@@ -91,6 +91,17 @@ class UploadPart:
     """Of a part that came by a signed URL, 32 lower-case hexadecimal digits; else empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class UploadFilter:
+    """Which uploads are listed; empty texts mean any."""
+
+    study_id: str = ""
+    analysis_id: str = ""
+    object_id: str = ""
+    states: frozenset[UploadState] = frozenset()
+    """At least one."""
+
+
 _ABORTED_WORDS = {
     AbortReason.EXPIRED: "expired",
     AbortReason.SUPPRESSED: "was aborted when its analysis was suppressed",

@@ -55,11 +55,17 @@ class DownloadServicer(DownloadServiceServicer):
         after = page_start(request.page_token)
         session = self._session(context, request)
         parts, next_page_token = page_of(session.parts(after, limit + 1), limit)
-        plan = session.stored.plan
+        plan, damaged = session.stored.plan, set(session.stored.damaged_parts)
         return pb.GetChunkManifestResponse(
             stored_object=object_message(session.stored),
             parts=[
-                pb.ObjectPart(offset=plan.offset(part.part_number), size_bytes=part.size_bytes, xxh3_128=part.xxh3_128)
+                pb.ObjectPart(
+                    offset=plan.offset(part.part_number),
+                    size_bytes=part.size_bytes,
+                    xxh3_128=part.xxh3_128,
+                    md5=part.md5,
+                    is_damaged=part.part_number in damaged,
+                )
                 for part in parts
             ],
             next_page_token=next_page_token,

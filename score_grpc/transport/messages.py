@@ -1,11 +1,11 @@
 """Domain → proto for what several servicers answer with."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from score.v1 import stored_object_pb2, upload_pb2
 
-from score_grpc.domain.errors import LISTED_PARTS
+from score_grpc.domain.errors import LISTED_PARTS, FieldInvalidError
 from score_grpc.domain.stored_objects import StoredObject, Verification
 from score_grpc.domain.uploads import AbortReason, Upload, UploadPart, UploadState, expire_time
 
@@ -19,7 +19,8 @@ _STATES = {
     UploadState.COMPLETED: upload_pb2.UPLOAD_STATE_COMPLETED,
     UploadState.ABORTED: upload_pb2.UPLOAD_STATE_ABORTED,
 }
-
+_STATES_BY_VALUE: dict[int, UploadState] = {value: state for state, value in _STATES.items()}
+_VERIFICATIONS_BY_VALUE: dict[int, Verification] = {value: kind for kind, value in _VERIFICATIONS.items()}
 
 _ABORT_REASONS = {
     AbortReason.CALLER: upload_pb2.ABORT_REASON_CALLER,
@@ -89,6 +90,30 @@ def part_message(part: UploadPart) -> upload_pb2.UploadPart:
     return upload_pb2.UploadPart(
         part_number=part.part_number, size_bytes=part.size_bytes, xxh3_128=part.xxh3_128, md5=part.md5
     )
+
+
+def upload_state(value: int) -> UploadState:
+    """Return the state that a filter names. Raises FieldInvalidError."""
+    if value not in _STATES_BY_VALUE:
+        raise FieldInvalidError("states", f"{value} is none of the contract's states")
+    return _STATES_BY_VALUE[value]
+
+
+def verification_filter(value: int) -> Verification | None:
+    """Return the verification that a filter names, None for any. Raises FieldInvalidError."""
+    if value == stored_object_pb2.VERIFICATION_UNSPECIFIED:
+        return None
+    if value not in _VERIFICATIONS_BY_VALUE:
+        raise FieldInvalidError("verification", f"{value} is none of the contract's values")
+    return _VERIFICATIONS_BY_VALUE[value]
+
+
+def moment_filter(field: str, timestamp: Timestamp) -> datetime:
+    """Return the moment that a filter names. Raises FieldInvalidError."""
+    try:
+        return timestamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise FieldInvalidError(field, "is no moment between the years 1 and 9999") from None
 
 
 def _timestamp(moment: datetime) -> Timestamp:

@@ -6,10 +6,13 @@ import grpc
 from score.v1 import object_service_pb2 as pb
 from score.v1.object_service_pb2_grpc import ObjectServiceServicer
 
+from score_grpc.domain.paging import PageRequest
+from score_grpc.domain.stored_objects import ObjectFilter
 from score_grpc.transport.caller import Callers
-from score_grpc.transport.messages import object_message
+from score_grpc.transport.messages import moment_filter, object_message, verification_filter
 from score_grpc.use_cases.environment import Environment
-from score_grpc.use_cases.read import ReadSession, batch_get_objects, read_action
+from score_grpc.use_cases.objects import batch_get_objects, list_objects
+from score_grpc.use_cases.read import ReadSession, read_action
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +39,16 @@ class ObjectServicer(ObjectServiceServicer):
             stored_objects=map(object_message, found),
             missing_object_ids=[wanted for wanted in dict.fromkeys(request.object_ids) if wanted not in there],
         )
+
+    def ListObjects(self, request: pb.ListObjectsRequest, context: grpc.ServicerContext) -> pb.ListObjectsResponse:
+        """Return a page of objects."""
+        bounds = {
+            field: moment_filter(field, getattr(request, field)) if request.HasField(field) else None
+            for field in ("created_from", "created_before")
+        }
+        kind = verification_filter(request.verification)
+        wanted = ObjectFilter(request.study_id, request.analysis_id, kind, **bounds)
+        page = PageRequest(request.page_size, request.page_token)
+        action = read_action(allow_unpublished=request.allow_unpublished)
+        found, token = list_objects(self.environment, self.callers.of(context), action, wanted, page)
+        return pb.ListObjectsResponse(stored_objects=map(object_message, found), next_page_token=token)

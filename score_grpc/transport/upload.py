@@ -11,14 +11,15 @@ from score.v1.upload_service_pb2_grpc import UploadServiceServicer
 from byte_path.codec import UploadChunk
 from score_grpc.domain import limits
 from score_grpc.domain.errors import FieldInvalidError
+from score_grpc.domain.paging import PageRequest
 from score_grpc.domain.stored_objects import StoredObject
-from score_grpc.domain.uploads import Upload, UploadPart
+from score_grpc.domain.uploads import Upload, UploadFilter, UploadPart
 from score_grpc.transport.caller import Callers
-from score_grpc.transport.messages import object_message, part_message, upload_message
+from score_grpc.transport.messages import object_message, part_message, upload_message, upload_state
 from score_grpc.transport.pages import page_limit, page_of, page_start
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.environment import Environment
-from score_grpc.use_cases.manage import abort_upload, get_upload
+from score_grpc.use_cases.manage import abort_upload, get_upload, list_uploads
 from score_grpc.use_cases.start import start_upload
 from score_grpc.use_cases.write import Resend, WriteSession
 
@@ -91,6 +92,15 @@ class UploadServicer(UploadServiceServicer):
             next_page_token=next_page_token,
             stored_object=None if stored is None else object_message(stored),
         )
+
+    def ListUploads(self, request: pb.ListUploadsRequest, context: grpc.ServicerContext) -> pb.ListUploadsResponse:
+        """Return a page of uploads."""
+        wanted = UploadFilter(
+            request.study_id, request.analysis_id, request.object_id, frozenset(map(upload_state, request.states))
+        )
+        page = PageRequest(request.page_size, request.page_token)
+        uploads, token = list_uploads(self.environment, self.callers.of(context), wanted, page)
+        return pb.ListUploadsResponse(uploads=map(self._message, uploads), next_page_token=token)
 
     def CompleteUpload(
         self, request: pb.CompleteUploadRequest, context: grpc.ServicerContext

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
+from score_grpc.database.lists import Lists
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.use_cases.claims import Claims
@@ -19,6 +20,7 @@ class Environment:
 
     ledger: Ledger
     generations: Generations
+    lists: Lists
     store: ObjectStore
     registry: CachedRegistry
     """Song's word: of the last half minute for what looks, reads or goes on; `fresh` for what starts or completes."""

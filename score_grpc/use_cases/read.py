@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
 from score_grpc.domain.errors import (
     FieldInvalidError,
@@ -10,14 +9,12 @@ from score_grpc.domain.errors import (
     ObjectNotFoundError,
     ObjectNotRegisteredError,
     RangeInvalidError,
+    StoredBytesCorruptError,
 )
-from score_grpc.domain.registrations import Registration
-from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import UploadPart
-from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.use_cases.environment import Environment
-from score_grpc.use_cases.permission import REFUSALS, Permission, permit
-from score_grpc.use_cases.start import is_object_id, require_object_id
+from score_grpc.use_cases.permission import Permission
+from score_grpc.use_cases.start import require_object_id
 
 
 def read_action(*, allow_unpublished: bool) -> Action:
@@ -63,7 +60,8 @@ class ReadSession:
         """Yield (offset, bytes) of the range, in order, without gaps, in pieces of at most PIECE_BYTES.
 
         A piece is valid until the next one is taken. Raises RangeInvalidError before the first byte, later
-        StoredBytesCorruptError, StoreUnavailableError, and when the caller may no longer read, what `decide` raises.
+        StoredBytesCorruptError naming the part, GenerationChangedError where these bytes lost their place so long ago
+        that they are gone, StoreUnavailableError, and when the caller may no longer read, what `decide` raises.
         """
         size = self.stored.size_bytes
         wanted = size - offset if size_bytes is None else size_bytes
@@ -74,47 +72,45 @@ class ReadSession:
                 size_bytes=str(size),
             )
         self._permission.renew()
-        for piece in self._store.read(self.stored.store_key, self.stored.store_version, offset, wanted):
-            yield offset, piece
-            offset += piece.nbytes
-            self._permission.renew()
+        damaged = self._damaged_part(offset, wanted)
+        # What comes before a part that is known to be damaged is good.
+        good = wanted if damaged is None else max(self.stored.plan.offset(damaged) - offset, 0)
+        try:
+            for piece in self._store.read(self.stored.store_key, self.stored.store_version, offset, good):
+                yield offset, piece
+                offset += piece.nbytes
+                self._permission.renew()
+        except StoredBytesCorruptError as error:
+            self._require_current()
+            raise self._corrupt(offset // self.stored.part_size_bytes + 1, str(error)) from error
+        if damaged is not None:
+            raise self._corrupt(damaged, "the last verification found other bytes there than were uploaded")
 
+    def _damaged_part(self, offset: int, size_bytes: int) -> int | None:
+        """Return the first part of the range that is known to be damaged."""
+        if not size_bytes:
+            return None
+        part_bytes = self.stored.part_size_bytes
+        first, last = offset // part_bytes + 1, (offset + size_bytes - 1) // part_bytes + 1
+        return next((number for number in self.stored.damaged_parts if first <= number <= last), None)
 
-def batch_get_objects(
-    environment: Environment, principal: Principal, action: Action, object_ids: Sequence[str]
-) -> Sequence[StoredObject]:
-    """Return the objects that are there and that the principal may read, in the order asked.
+    def _require_current(self) -> None:
+        """Raise GenerationChangedError or ObjectNotFoundError where these bytes are no longer the object's."""
+        stored = self._ledger.objects([self.stored.object_id]).get(self.stored.object_id)
+        if stored is None:
+            raise _not_found(self.stored.object_id)
+        if stored.generation != self.stored.generation:
+            raise GenerationChangedError(
+                f"{self.stored.file_name} was replaced while it was read: start anew", generation=str(stored.generation)
+            )
 
-    Raises FieldInvalidError, SongUnavailableError.
-    """
-    if not 1 <= len(object_ids) <= limits.BATCH_OBJECTS_MAX:
-        raise FieldInvalidError(
-            "object_ids", f"{len(object_ids)} ids: ask for 1 to {limits.BATCH_OBJECTS_MAX} at a time"
+    def _corrupt(self, part_number: int, why: str) -> StoredBytesCorruptError:
+        return StoredBytesCorruptError(
+            f"{self.stored.file_name}: part {part_number} of object {self.stored.object_id} is damaged in the store "
+            f"({why}): upload the file again to mend it",
+            object_id=self.stored.object_id,
+            part_numbers=str(part_number),
         )
-    known = [object_id for object_id in object_ids if is_object_id(object_id)]
-    found, registry = environment.ledger.objects(known), environment.registry
-    if not principal.is_system:
-        permitted = _permitted(registry, principal, action, list(found), fresh=False)
-        # A no never comes from memory.
-        refused = [object_id for object_id in found if object_id not in permitted]
-        permitted |= _permitted(registry, principal, action, refused, fresh=True) if refused else set()
-        found = {object_id: stored for object_id, stored in found.items() if object_id in permitted}
-    return [found[object_id] for object_id in dict.fromkeys(object_ids) if object_id in found]
-
-
-def _permitted(
-    registry: CachedRegistry, principal: Principal, action: Action, object_ids: Sequence[str], *, fresh: bool
-) -> set[str]:
-    registrations = registry.resolve(object_ids, fresh=fresh)
-    return {object_id for object_id in registrations if _may(principal, action, registrations[object_id])}
-
-
-def _may(principal: Principal, action: Action, registration: Registration) -> bool:
-    try:
-        permit(principal, action, registration)
-    except REFUSALS:
-        return False
-    return True
 
 
 def _not_found(object_id: str) -> ObjectNotFoundError:
