@@ -64,6 +64,10 @@ COMPLETION_PROGRESS_SECONDS: Final = 1.0
 """How often a completion renews its lease and says how far it is."""
 SWEEP_PERIOD_SECONDS: Final = 5.0
 """How often completions that nobody works on are looked for."""
+HASH_LEAD_PARTS: Final = 3
+"""How many parts a stream may be ahead of the hasher that follows it."""
+HASH_PACE_SECONDS: Final = 5.0
+"""How long a stream waits for a hasher that finishes no part meanwhile."""
 HASHED_UPLOADS: Final = 1000
 """How many uploads' hash states are kept in memory; those not kept are hashed again from the start."""
 

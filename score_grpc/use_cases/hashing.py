@@ -47,6 +47,8 @@ class PrefixHash:
         """Whether parts may have been persisted since a worker last looked."""
         self.is_scheduled = False
         """Whether a worker looks, or will."""
+        self.is_hashing = False
+        """Whether a worker is at it now."""
         self.hashed_parts = 0
         self.hashed_bytes = 0
         self.parts_mark = b""
@@ -88,6 +90,26 @@ class Hashing:
         self._workers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
         self._lock = threading.Lock()
         self._hashes: OrderedDict[str, PrefixHash] = OrderedDict()
+        self._moved = threading.Condition(self._lock)
+        """Told whenever a worker has hashed a part, or stops."""
+
+    def hashed_parts(self, upload_id: str) -> int:
+        """Return how many parts of the upload are hashed."""
+        return self._prefix(upload_id).hashed_parts
+
+    def keep_pace(self, upload_id: str, part_number: int) -> None:
+        """Wait before a part is written, while a worker hashes this upload and is far behind it.
+
+        Bytes are then hashed while they are in the page cache still, and streams leave the worker its processor: it
+        has the longest way to go. Bounded: a worker that gets no further holds nobody up.
+        """
+        prefix = self._prefix(upload_id)
+        with self._lock:
+            while prefix.is_hashing and part_number - prefix.hashed_parts > limits.HASH_LEAD_PARTS:
+                before = prefix.hashed_parts
+                self._moved.wait(limits.HASH_PACE_SECONDS)
+                if prefix.hashed_parts == before:
+                    return
 
     def follow(self, upload_id: str) -> None:
         """Hash what is persisted beyond what has been hashed, soon."""
@@ -143,6 +165,7 @@ class Hashing:
 
     def _catch_up(self, upload_id: str, prefix: PrefixHash) -> None:
         try:
+            prefix.is_hashing = True
             while self._is_behind(prefix):
                 upload = self._ledger.upload(upload_id)
                 before = -1
@@ -156,13 +179,14 @@ class Hashing:
             _log.warning("hashing paused", upload_id=upload_id, error=str(error))
         finally:
             with self._lock:
-                prefix.is_scheduled = False
+                prefix.is_scheduled = prefix.is_hashing = False
+                self._moved.notify_all()
 
     def _is_behind(self, prefix: PrefixHash) -> bool:
         """Whether to look again. A False ends the worker's turn in the same breath: no part falls between."""
         with self._lock:
             is_behind, prefix.is_behind = prefix.is_behind and not self._draining.is_set(), False
-            prefix.is_scheduled = is_behind
+            prefix.is_scheduled = prefix.is_hashing = is_behind
             return is_behind
 
     def _add_parts(
@@ -180,5 +204,7 @@ class Hashing:
                 if pieces is None:
                     return False
                 prefix.add(part, pieces)
+            with self._lock:
+                self._moved.notify_all()
             on_progress(prefix.hashed_bytes)
         return True

@@ -137,6 +137,7 @@ class WriteSession:
         self._abandon_part()
         self._permission.renew()
         upload_id, number = self._upload.upload_id, chunk.part_number
+        self._hashing.keep_pace(upload_id, number)
         # The claim comes before the look: whoever wrote this part has either persisted it by now, or never will.
         claim = self._claims.take(upload_id, number)
         try:
