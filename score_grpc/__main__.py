@@ -23,6 +23,7 @@ from score_grpc.database.lists import Lists
 from score_grpc.domain import limits
 from score_grpc.domain.errors import StoreUnavailableError
 from score_grpc.gateways.objects.local import LocalObjectStore
+from score_grpc.gateways.objects.partitioned import PartitionedStore
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.gateways.song import SongRegistry
@@ -73,9 +74,17 @@ def _open_s3(settings: ScoreSettings) -> ObjectStore:
         ca_file=settings.s3_ca_file,
     )
     try:
-        return S3ObjectStore(options)
+        base = S3ObjectStore(options)
     except CONFIGURATION_ERRORS as error:
         raise StartRefusedError(f"store s3: {error}") from None
+    # Also without a pool: what is in one by now stays there.
+    store = PartitionedStore(base, base.in_bucket, settings.layout.partitions)
+    try:
+        store.check_partitions()
+    except StoreUnavailableError as error:
+        store.close()
+        raise StartRefusedError(f"s3_bucket_pool {settings.s3_bucket_pool}: {error} Score creates no bucket.") from None
+    return store
 
 
 def _open_azure(settings: ScoreSettings) -> ObjectStore:
@@ -119,6 +128,7 @@ class Score:
             generations=Generations(database),
             lists=Lists(database),
             store=store,
+            layout=settings.layout,
             registry=CachedRegistry(self._song),
             claims=Claims(),
             hashing=Hashing(ledger, store, draining),

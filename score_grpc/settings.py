@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from runtime_grpc.settings import ServiceSettings
+from score_grpc.domain.layout import POOL_DIGITS_MAX, Layout
 
 
 class ScoreSettings(ServiceSettings):
@@ -23,7 +24,16 @@ class ScoreSettings(ServiceSettings):
         168, description="how long an unfinished upload is kept after its last activity"
     )
     store: Literal["local", "s3", "azure"] = Field("local", description="where the bytes are kept; local: in data_dir")
+    object_folder: str = Field(
+        "data", pattern=r"^([\w.-]+(/[\w.-]+)*)?$", description="what the keys of new objects begin with; empty: nothing"
+    )
     s3_bucket: str = Field("", description="bucket of the s3 store; Score creates none")
+    s3_bucket_pool: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        0, description="spread new objects over so many buckets, s3_bucket.0 and so on; 0: all go to s3_bucket"
+    )
+    s3_bucket_digits: Annotated[int, Field(ge=1, le=POOL_DIGITS_MAX)] = Field(
+        2, description="how many hexadecimal digits of an object id choose its bucket of the pool"
+    )
     s3_endpoint: str = Field("", description="URL of an S3 other than Amazon's")
     s3_public_endpoint: str = Field(
         "", description="URL by which clients reach the S3, if not by s3_endpoint: signed URLs are made for it"
@@ -56,6 +66,20 @@ class ScoreSettings(ServiceSettings):
         if "@" in url or "?" in url:
             raise ValueError("give the credentials as settings of their own, not in the URL")
         return url
+
+    @model_validator(mode="after")
+    def _folder_of_objects_alone(self) -> Self:
+        if self.object_folder != "data" and self.store == "local":
+            raise ValueError("object_folder: in the local store it is data")
+        if self.object_folder.partition("/")[0] == "upload":
+            raise ValueError("object_folder: upload is the folder of what is not complete")
+        return self
+
+    @property
+    def layout(self) -> Layout:
+        """Where new objects go in the store."""
+        pool = self.s3_bucket_pool if self.store == "s3" else 0
+        return Layout(self.object_folder, self.s3_bucket, pool, self.s3_bucket_digits)
 
     @model_validator(mode="after")
     def _one_process_on_a_local_store(self) -> Self:

@@ -23,9 +23,6 @@ from score_grpc.gateways.objects.port import Staging
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.staging import free
 
-KEY_PREFIX = "data/"
-"""All keys of ours begin so."""
-
 _log = structlog.get_logger()
 
 
@@ -68,7 +65,7 @@ class Collector:
         Raises StoreUnavailableError.
         """
         freed, store = 0, self._environment.store
-        found = store.stagings(KEY_PREFIX, now - timedelta(seconds=limits.ORPHAN_AGE_SECONDS))
+        found = store.stagings(self._environment.layout.prefix, now - timedelta(seconds=limits.ORPHAN_AGE_SECONDS))
         for batch in _batches(found, limits.ORPHAN_BATCH):
             known = [(staging.key, staging.token) for staging in batch]
             for key, token in self._leftovers.orphans_among(known, is_exclusive=store.is_exclusive):

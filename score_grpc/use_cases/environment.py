@@ -7,6 +7,7 @@ from datetime import timedelta
 from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.lists import Lists
+from score_grpc.domain.layout import Layout
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.use_cases.claims import Claims
@@ -30,5 +31,7 @@ class Environment:
     """How long an upload may go without activity."""
     draining: threading.Event
     """Set once this process is to end."""
+    layout: Layout = Layout()
+    """Where new objects go in the store."""
     own_urls: OwnUrls | None = None
     """Signs URLs that this server itself serves; None where it has no HTTP."""

@@ -82,7 +82,7 @@ def start_upload(
             )
         # A key of its own for each attempt: what a dying attempt leaves behind can't be mistaken for this one's.
         attempt = ledger.count_uploads(object_id) + 1
-        key = f"data/{object_id}" if attempt == 1 else f"data/{object_id}.{attempt}"
+        key = environment.layout.key(object_id, attempt)
         now = datetime.now(UTC)
         upload = Upload(
             upload_id=str(uuid4()),

@@ -20,7 +20,6 @@ from sqlalchemy import text
 from runtime_grpc.database import Database
 from score_grpc.__main__ import open_store
 from score_grpc.settings import ScoreSettings
-from score_grpc.use_cases.collect import KEY_PREFIX
 from tests.servers import seaweedfs as seaweed
 from tests.servers.dying_score import COLLECTION_PLACES
 from tests.servers.postgresql import new_database
@@ -70,7 +69,7 @@ class Server:
     def staged(self) -> set[str]:
         """The tokens of all stagings, while no server runs."""
         store = open_store(self.settings)
-        found = {staging.token for staging in store.stagings(KEY_PREFIX, datetime.now(UTC) + timedelta(days=1))}
+        found = {staging.token for staging in store.stagings("data/", datetime.now(UTC) + timedelta(days=1))}
         store.close()
         return found
 

@@ -27,7 +27,7 @@ from runtime_grpc.database import Database
 from score_grpc.database.leftovers import Leftovers
 from score_grpc.domain.errors import StoreUnavailableError
 from score_grpc.gateways.objects.port import Staging
-from score_grpc.use_cases.collect import KEY_PREFIX, Collector
+from score_grpc.use_cases.collect import Collector
 from tests.servers.postgresql import new_database
 from tests.servers.raw_score import MIB, bytes_of, chunks_of
 from tests.servers.score_world import PART, World, random_bytes
@@ -46,7 +46,7 @@ def seen(world: World, upload: Upload) -> Upload:
 
 def staged(world: World) -> set[str]:
     """The tokens of all stagings in the store."""
-    return {staging.token for staging in world.score.environment.store.stagings(KEY_PREFIX, after(days=1))}
+    return {staging.token for staging in world.score.environment.store.stagings("data/", after(days=1))}
 
 
 def token_of(world: World, upload: Upload) -> str:

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from copy import copy
 from datetime import datetime, timedelta
 from http.client import HTTPException
 from typing import Literal, TypedDict
@@ -73,6 +74,12 @@ class S3ObjectStore:
         key = options.kms_key
         self._encryption: _Encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
         self._encrypts = key is None
+
+    def in_bucket(self, bucket: str) -> "S3ObjectStore":
+        """Return a store of another bucket, over the same connections: whoever closes one closes both."""
+        twin = copy(self)
+        twin._bucket, twin._signer = bucket, S3Signer(self._access, bucket)
+        return twin
 
     def begin(self, key: str) -> Staging:
         """See `ObjectStore.begin`."""
