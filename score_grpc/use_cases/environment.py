@@ -23,6 +23,8 @@ class Environment:
     generations: Generations
     lists: Lists
     store: ObjectStore
+    layout: Layout
+    """Where new objects go in it."""
     registry: CachedRegistry
     """Song's word: of the last half minute for what looks, reads or goes on; `fresh` for what starts or completes."""
     claims: Claims
@@ -31,7 +33,5 @@ class Environment:
     """How long an upload may go without activity."""
     draining: threading.Event
     """Set once this process is to end."""
-    layout: Layout = Layout()
-    """Where new objects go in the store."""
     own_urls: OwnUrls | None = None
     """Signs URLs that this server itself serves; None where it has no HTTP."""
