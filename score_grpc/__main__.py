@@ -20,6 +20,8 @@ from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.leftovers import Leftovers
 from score_grpc.database.lists import Lists
+from score_grpc.database.signed_parts import SignedParts
+from score_grpc.database.retired import RetiredKeys
 from score_grpc.domain import limits
 from score_grpc.domain.errors import StoreUnavailableError
 from score_grpc.gateways.objects.local import LocalObjectStore
@@ -127,6 +129,7 @@ class Score:
             ledger=ledger,
             generations=Generations(database),
             lists=Lists(database),
+            signed_parts=SignedParts(database),
             store=store,
             layout=settings.layout,
             registry=CachedRegistry(self._song),
@@ -136,7 +139,9 @@ class Score:
             draining=draining,
         )
         self._completions = Completions(environment)
-        self.collector = Collector(environment, Leftovers(database, str(uuid4())))
+        self.collector = Collector(
+            environment, Leftovers(database, str(uuid4())), RetiredKeys(database, str(uuid4()))
+        )
         callers = Callers(Authenticator(token))
         services = [
             Service(

@@ -66,12 +66,12 @@ class Ledger:
     def upload(self, upload_id: str) -> Upload:
         """Return an upload. Raises UploadNotFoundError."""
         with self._database.read() as connection:
-            return _with_totals(connection, _upload_row(connection, upload_id))
+            return _with_totals(connection, upload_row(connection, upload_id))
 
     def join(self, upload_id: str) -> tuple[Upload, int]:
         """Give a new stream its epoch. Raises UploadNotFoundError, UploadNotOpenError, UploadAbortedError."""
         with self._database.write(durable=False) as connection:
-            upload = _with_totals(connection, _upload_row(connection, upload_id, lock=True))
+            upload = _with_totals(connection, upload_row(connection, upload_id, lock=True))
             require_open(upload)
             epoch = UPLOADS.c.stream_epoch
             of_upload = UPLOADS.c.upload_id == upload_id
@@ -82,24 +82,24 @@ class Ledger:
     def revisit(self, upload_id: str) -> Upload | None:
         """Note that a client came back to a live upload, and return it; None if it is no longer live."""
         with self._database.write(durable=False) as connection:
-            row = _upload_row(connection, upload_id, lock=True)
+            row = upload_row(connection, upload_id, lock=True)
             if row.state == UploadState.OPEN.value:
                 changed = {"update_time": microseconds()}
                 connection.execute(update(UPLOADS).where(UPLOADS.c.upload_id == upload_id).values(changed))
-                row = _upload_row(connection, upload_id)
+                row = upload_row(connection, upload_id)
             return _with_totals(connection, row) if row.state in _LIVE_STATES else None
 
     def abort(self, upload_id: str, reason: AbortReason) -> Upload:
         """Make a live upload ABORTED. Aborting an aborted one changes nothing. Raises UploadNotOpenError."""
         with self._database.write() as connection:
-            upload = _with_totals(connection, _upload_row(connection, upload_id, lock=True))
+            upload = _with_totals(connection, upload_row(connection, upload_id, lock=True))
             if upload.state is UploadState.COMPLETED:
                 require_open(upload)
             if upload.state in LIVE:
                 ended = {"abort_reason": reason.value, "lease_owner": "", "lease_until": 0}
                 _set_state(connection, upload_id, UploadState.ABORTED, **ended)
                 connection.execute(sql_delete(UPLOAD_PARTS).where(UPLOAD_PARTS.c.upload_id == upload_id))
-            return _with_totals(connection, _upload_row(connection, upload_id))
+            return _with_totals(connection, upload_row(connection, upload_id))
 
     def note_freed(self, upload_id: str) -> None:
         """Note that the store holds nothing of an ABORTED upload any more."""
@@ -113,7 +113,7 @@ class Ledger:
     def part(self, upload_id: str, part_number: int) -> tuple[Upload, UploadPart | None]:
         """Return the upload and one of its parts, None where it is not persisted."""
         with self._database.read() as connection:
-            upload = upload_from(_upload_row(connection, upload_id))
+            upload = upload_from(upload_row(connection, upload_id))
             rows = list(_parts(connection, upload_id, part_number - 1, 1))
             found = rows[0] if rows and rows[0].part_number == part_number else None
             return upload, found
@@ -131,7 +131,7 @@ class Ledger:
         """
         is_part = (UPLOAD_PARTS.c.upload_id == upload_id) & (UPLOAD_PARTS.c.part_number == part.part_number)
         with self._database.write(durable=False) as connection:
-            upload = upload_from(_upload_row(connection, upload_id, lock=True))
+            upload = upload_from(upload_row(connection, upload_id, lock=True))
             require_open(upload)
             if upload.staging_token != staging_token:
                 raise PartTakenOverError(f"part {part.part_number}: the upload goes on in another staging")
@@ -141,15 +141,15 @@ class Ledger:
             connection.execute(sql_delete(UPLOAD_PARTS).where(is_part))
             row = {"upload_id": upload_id, "stream_epoch": epoch, **part_values(part)}
             connection.execute(insert(UPLOAD_PARTS).values(row))
-            _touch(connection, upload_id)
+            touch(connection, upload_id)
 
     def withdraw_part(self, upload_id: str, part: UploadPart) -> None:
         """Make a part absent again, before it is replaced. Raises UploadNotOpenError, UploadAbortedError."""
         with self._database.write(durable=False) as connection:
-            require_open(upload_from(_upload_row(connection, upload_id, lock=True)))
+            require_open(upload_from(upload_row(connection, upload_id, lock=True)))
             is_part = (UPLOAD_PARTS.c.upload_id == upload_id) & (UPLOAD_PARTS.c.part_number == part.part_number)
             connection.execute(sql_delete(UPLOAD_PARTS).where(is_part))
-            _touch(connection, upload_id)
+            touch(connection, upload_id)
 
     def restage(self, upload_id: str, lost_token: str, fresh_token: str) -> bool:
         """Go on in a fresh staging, without any part: the store has lost the one before.
@@ -158,14 +158,14 @@ class Ledger:
         """
         # An upload's first staging, undone by a power loss, is an orphan and is begun anew, as its parts are.
         with self._database.write(durable=bool(lost_token)) as connection:
-            upload = upload_from(_upload_row(connection, upload_id, lock=True))
+            upload = upload_from(upload_row(connection, upload_id, lock=True))
             require_open(upload)
             if upload.staging_token != lost_token:
                 return False
             of_upload = UPLOADS.c.upload_id == upload_id
             connection.execute(update(UPLOADS).where(of_upload).values(staging_token=fresh_token))
             connection.execute(sql_delete(UPLOAD_PARTS).where(UPLOAD_PARTS.c.upload_id == upload_id))
-            _touch(connection, upload_id)
+            touch(connection, upload_id)
             return True
 
     # Completion
@@ -177,7 +177,7 @@ class Ledger:
         """
         now = microseconds()
         with self._database.write() as connection:
-            row = _upload_row(connection, upload_id, lock=True)
+            row = upload_row(connection, upload_id, lock=True)
             taken = row.state == UploadState.COMPLETING.value and row.lease_until > now
             if row.state not in _LIVE_STATES or (taken and row.lease_owner != self._owner):
                 return False
@@ -195,13 +195,13 @@ class Ledger:
     def completion(self, upload_id: str) -> Upload | None:
         """Return the upload if this process still holds its completion."""
         with self._database.read() as connection:
-            row = _upload_row(connection, upload_id)
+            row = upload_row(connection, upload_id)
             return _with_totals(connection, row) if self._holds(row) else None
 
     def renew(self, upload_id: str, hashed_size_bytes: int | None = None) -> bool:
         """Keep a completion, and say how far it is. False if it is no longer this process's."""
         with self._database.write(durable=False) as connection:
-            held = self._holds(_upload_row(connection, upload_id, lock=True))
+            held = self._holds(upload_row(connection, upload_id, lock=True))
             if held:
                 values = {"lease_until": microseconds() + _lease_microseconds()}
                 if hashed_size_bytes is not None:
@@ -215,7 +215,7 @@ class Ledger:
         False if the completion is no longer this process's. Raises as `make_visible`.
         """
         with self._database.write() as connection:
-            row = _upload_row(connection, stored.upload_id, lock=True)
+            row = upload_row(connection, stored.upload_id, lock=True)
             if not self._holds(row):
                 return False
             make_visible(connection, stored, row.replaces_generation)
@@ -235,7 +235,7 @@ class Ledger:
         False if the completion is no longer this process's.
         """
         with self._database.write() as connection:
-            row = _upload_row(connection, upload.upload_id, lock=True)
+            row = upload_row(connection, upload.upload_id, lock=True)
             if not self._holds(row):
                 return False
             connection.execute(sql_delete(UPLOAD_PARTS).where(UPLOAD_PARTS.c.upload_id == upload.upload_id))
@@ -259,7 +259,7 @@ class Ledger:
     def release(self, upload_id: str) -> None:
         """Give a completion back unfinished, for another process to take at once."""
         with self._database.write() as connection:
-            if self._holds(_upload_row(connection, upload_id, lock=True)):
+            if self._holds(upload_row(connection, upload_id, lock=True)):
                 connection.execute(update(UPLOADS).where(UPLOADS.c.upload_id == upload_id).values(lease_until=0))
 
     def release_all(self) -> None:
@@ -303,7 +303,8 @@ def _lease_microseconds() -> int:
     return round(limits.LEASE_SECONDS * 1e6)
 
 
-def _upload_row(connection: Connection, upload_id: str, *, lock: bool = False) -> Row[tuple[object, ...]]:
+def upload_row(connection: Connection, upload_id: str, *, lock: bool = False) -> Row[tuple[object, ...]]:
+    """Return an upload's row, locked up to the end of the transaction where wanted. Raises UploadNotFoundError."""
     if len(upload_id) > _UPLOAD_ID_CHARS or not upload_id.isprintable():
         raise UploadNotFoundError("there is no such upload: upload ids are UUIDs")
     query: Select[tuple[object, ...]] = select(UPLOADS).where(UPLOADS.c.upload_id == upload_id)
@@ -333,7 +334,7 @@ def _parts(connection: Connection, upload_id: str, after: int, limit: int) -> It
     return map(part_from, connection.execute(query))
 
 
-def _touch(connection: Connection, upload_id: str) -> None:
+def touch(connection: Connection, upload_id: str) -> None:
     """Note that parts have changed: what the last completion found no longer holds."""
     values = {"update_time": microseconds(), "computed_md5": "", "failure_reason": "", "failure_message": ""}
     connection.execute(update(UPLOADS).where(UPLOADS.c.upload_id == upload_id).values(values))

@@ -32,6 +32,15 @@ PAGE_ITEMS_MAX: Final = 1000
 PAGE_TOKEN_MAX_CHARS: Final = 256
 BATCH_OBJECTS_MAX: Final = 500
 
+SIGNED_AT_ONCE: Final = 256
+"""Parts or ranges signed, or parts recorded, by one call."""
+SIGNED_PART_SECONDS: Final = 900
+"""How long the URL of a part holds where nothing else is asked for."""
+SIGNED_PART_MAX_SECONDS: Final = 3600
+SIGNED_READ_SECONDS: Final = 3600
+"""The same of a download."""
+SIGNED_READ_MAX_SECONDS: Final = 86_400
+
 SONG_CACHE_SECONDS: Final = 30.0
 """How long Song's word about a file is taken as news by reads."""
 SONG_CACHE_ENTRIES: Final = 10_000
@@ -71,6 +80,7 @@ HASH_PACE_SECONDS: Final = 5.0
 HASHED_UPLOADS: Final = 1000
 """How many uploads' hash states are kept in memory; those not kept are hashed again from the start."""
 
+DELETE_REASON_MAX_CHARS: Final = 1000
 STREAM_AGE_SECONDS: Final = 3600.0
 """How long the bytes of an object that was replaced or deleted stay readable for streams under way."""
 CHANGING_SECONDS: Final = 60.0
@@ -80,3 +90,5 @@ CHANGING_MARGIN_SECONDS: Final = 30.0
 
 SIGNED_URL_PARAMETERS_MAX: Final = 16
 """Parameters of a signed URL of our own; it has at most five."""
+AUDIT_FACT_MAX_CHARS: Final = 1000
+"""One fact of an entry of the audit; longer ones are cut."""

@@ -12,10 +12,11 @@ from byte_path.digests import chunk_digest
 from score_grpc.domain import limits
 from score_grpc.domain.errors import DrainingError, FieldInvalidError
 from score_grpc.transport.caller import Callers
-from score_grpc.transport.messages import object_message
+from score_grpc.transport.messages import object_message, signed_request_message
 from score_grpc.transport.pages import page_limit, page_of, page_start
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.read import ReadSession, read_action
+from score_grpc.use_cases.signing import sign_reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,15 @@ class DownloadServicer(DownloadServiceServicer):
             yield ReadData(wanted.read_id, offset, piece, chunk_digest(piece))
         yield pb.ReadObjectResponse(range_end=pb.ReadRangeEnd(read_id=wanted.read_id))
 
+    def SignDownload(self, request: pb.SignDownloadRequest, context: grpc.ServicerContext) -> pb.SignDownloadResponse:
+        """Hand out URLs of an object, or of ranges of it."""
+        session = self._session(context, request)
+        ranges = [(wanted.offset, wanted.size_bytes) for wanted in request.ranges]
+        requests = sign_reads(self.environment, session.stored, ranges, request.lifetime_seconds)
+        return pb.SignDownloadResponse(
+            stored_object=object_message(session.stored), requests=map(signed_request_message, requests)
+        )
+
     def GetChunkManifest(
         self, request: pb.GetChunkManifestRequest, context: grpc.ServicerContext
     ) -> pb.GetChunkManifestResponse:
@@ -72,7 +82,7 @@ class DownloadServicer(DownloadServiceServicer):
         )
 
     def _session(
-        self, context: grpc.ServicerContext, wanted: pb.OpenObject | pb.GetChunkManifestRequest
+        self, context: grpc.ServicerContext, wanted: pb.OpenObject | pb.GetChunkManifestRequest | pb.SignDownloadRequest
     ) -> ReadSession:
         action = read_action(allow_unpublished=wanted.allow_unpublished)
         caller = self.callers.of(context)

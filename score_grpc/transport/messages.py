@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from score.v1 import stored_object_pb2, upload_pb2
+from score.v1 import signed_request_pb2, stored_object_pb2, upload_pb2
 
 from score_grpc.domain.errors import LISTED_PARTS, FieldInvalidError
+from score_grpc.domain.signed_requests import SignedRequest
 from score_grpc.domain.stored_objects import StoredObject, Verification
 from score_grpc.domain.uploads import AbortReason, Upload, UploadPart, UploadState, expire_time
 
@@ -56,10 +57,14 @@ def object_message(stored: StoredObject) -> stored_object_pb2.StoredObject:
     )
 
 
-def upload_message(upload: Upload, expiry: timedelta) -> upload_pb2.Upload:
-    """Return the message of an upload, which may go without activity for `expiry`."""
+def upload_message(upload: Upload, expiry: timedelta, *, signs_parts: bool) -> upload_pb2.Upload:
+    """Return the message of an upload, which may go without activity for `expiry`.
+
+    `signs_parts` says whether this server hands out signed URLs.
+    """
     expires = expire_time(upload, expiry)
     failure = upload.last_failure
+    paths = [upload_pb2.TRANSFER_PATH_STREAM] + [upload_pb2.TRANSFER_PATH_SIGNED] * signs_parts
     return upload_pb2.Upload(
         upload_id=upload.upload_id,
         object_id=upload.object_id,
@@ -82,6 +87,17 @@ def upload_message(upload: Upload, expiry: timedelta) -> upload_pb2.Upload:
         abort_reason=upload_pb2.ABORT_REASON_UNSPECIFIED
         if upload.abort_reason is None
         else _ABORT_REASONS[upload.abort_reason],
+        transfer_paths=paths if upload.state is UploadState.OPEN else [],
+    )
+
+
+def signed_request_message(request: SignedRequest) -> signed_request_pb2.SignedRequest:
+    """Return the message of a signed request."""
+    return signed_request_pb2.SignedRequest(
+        method=request.method,
+        url=request.url,
+        headers=[signed_request_pb2.HttpHeader(name=name, value=value) for name, value in request.headers.items()],
+        expire_time=_timestamp(request.expire_time),
     )
 
 

@@ -15,13 +15,30 @@ from score_grpc.domain.paging import PageRequest
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import Upload, UploadFilter, UploadPart
 from score_grpc.transport.caller import Callers
-from score_grpc.transport.messages import object_message, part_message, upload_message, upload_state
+from score_grpc.transport.item_errors import item_error
+from score_grpc.transport.messages import (
+    object_message,
+    part_message,
+    signed_request_message,
+    upload_message,
+    upload_state,
+)
 from score_grpc.transport.pages import page_limit, page_of, page_start
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.manage import abort_upload, get_upload, list_uploads
+from score_grpc.use_cases.signing import (
+    PartToRecord,
+    PartToSign,
+    record_parts,
+    sign_parts,
+    signs_parts,
+    unrecorded_parts,
+)
 from score_grpc.use_cases.start import start_upload
 from score_grpc.use_cases.write import Resend, WriteSession
+
+_RECORD = "/score.v1.UploadService/RecordUploadParts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,40 @@ class UploadServicer(UploadServiceServicer):
                 told_to_drain = True
                 yield pb.WriteUploadResponse(drain=pb.ServerDrain())
 
+    def SignUploadParts(
+        self, request: pb.SignUploadPartsRequest, context: grpc.ServicerContext
+    ) -> pb.SignUploadPartsResponse:
+        """Hand out a URL for each part."""
+        signed, persisted = sign_parts(
+            self.environment,
+            self.callers.of(context),
+            request.upload_id,
+            [PartToSign(part.part_number, part.md5, part.replace_part) for part in request.parts],
+            request.lifetime_seconds,
+        )
+        return pb.SignUploadPartsResponse(
+            signed_parts=[
+                pb.SignedUploadPart(part_number=number, request=signed_request_message(signed_request))
+                for number, signed_request in signed
+            ],
+            persisted_parts=map(part_message, persisted),
+        )
+
+    def RecordUploadParts(
+        self, request: pb.RecordUploadPartsRequest, context: grpc.ServicerContext
+    ) -> pb.RecordUploadPartsResponse:
+        """Record parts that were PUT."""
+        wanted = [PartToRecord(part.part_number, part.md5, part.store_etag) for part in request.parts]
+        became = record_parts(self.environment, self.callers.of(context), request.upload_id, wanted)
+        return pb.RecordUploadPartsResponse(
+            parts=[
+                pb.RecordedPart(part_number=part.part_number, part=part_message(result))
+                if isinstance(result, UploadPart)
+                else pb.RecordedPart(part_number=part.part_number, refusal=item_error(result, _RECORD))
+                for part, result in zip(wanted, became, strict=True)
+            ]
+        )
+
     def GetUpload(self, request: pb.GetUploadRequest, context: grpc.ServicerContext) -> pb.GetUploadResponse:
         """Return an upload and a page of its parts."""
         limit = page_limit(request.page_size, limits.PAGE_PARTS_DEFAULT)
@@ -86,11 +137,20 @@ class UploadServicer(UploadServiceServicer):
         upload, parts = get_upload(self.environment, self.callers.of(context), request.upload_id, after, limit + 1)
         upload, stored = self.completions.state_of(upload)
         page, next_page_token = page_of(parts, limit)
+        unrecorded = (
+            unrecorded_parts(self.environment, upload, after, page, is_last_page=not next_page_token)
+            if request.with_unrecorded_parts
+            else []
+        )
         return pb.GetUploadResponse(
             upload=self._message(upload),
             parts=map(part_message, page),
             next_page_token=next_page_token,
             stored_object=None if stored is None else object_message(stored),
+            unrecorded_parts=[
+                pb.StorePart(part_number=part.part_number, size_bytes=part.size_bytes, store_etag=part.etag)
+                for part in unrecorded
+            ],
         )
 
     def ListUploads(self, request: pb.ListUploadsRequest, context: grpc.ServicerContext) -> pb.ListUploadsResponse:
@@ -117,4 +177,4 @@ class UploadServicer(UploadServiceServicer):
         return pb.AbortUploadResponse(upload=self._message(aborted))
 
     def _message(self, upload: Upload) -> upload_pb2.Upload:
-        return upload_message(upload, self.environment.upload_expiry)
+        return upload_message(upload, self.environment.upload_expiry, signs_parts=signs_parts(self.environment))

@@ -2,6 +2,7 @@
 
     expired        an OPEN upload without activity, or too old: ABORTED in the ledger, then freed in the store
     not freed      an upload was aborted, and the process died, or the store was away, before the store was rid of it
+    retired        bytes of an object that was replaced or deleted, which no stream reads any more
     orphan         a staging in the store that no live upload knows: a process died between store and ledger
 
 Each step finds what the step before left, also when that was in another process, and repeating one changes nothing.
@@ -17,6 +18,7 @@ from itertools import islice
 import structlog
 
 from score_grpc.database.leftovers import Leftovers
+from score_grpc.database.retired import RetiredKeys
 from score_grpc.domain import limits
 from score_grpc.domain.uploads import expired_before
 from score_grpc.gateways.objects.port import Staging
@@ -29,8 +31,8 @@ _log = structlog.get_logger()
 class Collector:
     """The collection of this process."""
 
-    def __init__(self, environment: Environment, leftovers: Leftovers) -> None:
-        self._environment, self._leftovers = environment, leftovers
+    def __init__(self, environment: Environment, leftovers: Leftovers, retired: RetiredKeys) -> None:
+        self._environment, self._leftovers, self._retired = environment, leftovers, retired
         self._draining = environment.draining
         self._thread = threading.Thread(target=self._run, name="collect", daemon=True)
 
@@ -59,6 +61,23 @@ class Collector:
                 break
         return freed
 
+    def collect_retired(self, now: datetime) -> int:
+        """Delete the bytes whose time has come by `now`. Returns of how many keys.
+
+        Raises StoreUnavailableError: what could not be deleted is tried again once its lease is over.
+        """
+        deleted = 0
+        while not self._draining.is_set():
+            taken = self._retired.take(now, limits.COLLECT_BATCH)
+            for key in taken:
+                self._environment.store.delete(key)
+                self._retired.forget(key)
+                deleted += 1
+                _log.info("retired bytes deleted", key=key)
+            if len(taken) < limits.COLLECT_BATCH:
+                break
+        return deleted
+
     def collect_orphans(self, now: datetime) -> int:
         """Free stagings that no live upload knows and that are old enough by `now`. Returns how many were freed.
 
@@ -82,6 +101,7 @@ class Collector:
             try:
                 now = datetime.now(UTC)
                 self.collect_expired(now)
+                self.collect_retired(now)
                 if time.monotonic() >= orphans_due:
                     self.collect_orphans(now)
                     orphans_due = time.monotonic() + limits.ORPHAN_PERIOD_SECONDS

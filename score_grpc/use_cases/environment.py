@@ -7,6 +7,7 @@ from datetime import timedelta
 from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.lists import Lists
+from score_grpc.database.signed_parts import SignedParts
 from score_grpc.domain.layout import Layout
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import CachedRegistry
@@ -22,6 +23,7 @@ class Environment:
     ledger: Ledger
     generations: Generations
     lists: Lists
+    signed_parts: SignedParts
     store: ObjectStore
     layout: Layout
     """Where new objects go in it."""
@@ -35,3 +37,5 @@ class Environment:
     """Set once this process is to end."""
     own_urls: OwnUrls | None = None
     """Signs URLs that this server itself serves; None where it has no HTTP."""
+    prefers_own_urls: bool = False
+    """Whether they are handed out also where the store could sign."""

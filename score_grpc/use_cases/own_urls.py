@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from score_grpc.domain.signatures import UrlKey, checked_facts, signed_query
-from score_grpc.gateways.objects.port import SignedRequest
+from score_grpc.domain.signed_requests import SignedRequest
 
 SIGNED_PATH = "/signed/v1"
 

@@ -46,6 +46,7 @@ from score_grpc.domain.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
+from score_grpc.domain.signed_requests import SignedRequest
 from score_grpc.gateways.objects.http_streams import (
     ATTEMPTS,
     CONNECT_TIMEOUT_SECONDS,
@@ -59,7 +60,7 @@ from score_grpc.gateways.objects.http_streams import (
     skipped_bytes,
     unreachable,
 )
-from score_grpc.gateways.objects.port import SignedRequest, StagedPart, Staging, StoredBytes, StorePart
+from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes, StorePart
 
 SIGNATURE_SECONDS = 900
 """How long the signature of a part or a read holds: it is used at once, but clocks differ."""

@@ -6,10 +6,12 @@ decided elsewhere. All methods block, may be called from many threads, and raise
 `score_grpc.domain.errors`, never a vendor's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
+
+from score_grpc.domain.signed_requests import SignedRequest
 
 PIECE_BYTES = 1024 * 1024
 """Reads come in pieces of this many bytes, the last one shorter."""
@@ -54,17 +56,6 @@ class StorePart:
     part_number: int
     size_bytes: int
     etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class SignedRequest:
-    """An HTTP request that needs no credential until it expires."""
-
-    method: str
-    url: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    """Part of the signature: to be sent exactly so."""
-    expire_time: datetime
 
 
 class PartWriter(Protocol):

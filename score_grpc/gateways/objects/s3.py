@@ -31,6 +31,7 @@ from score_grpc.domain.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
+from score_grpc.domain.signed_requests import SignedRequest
 from score_grpc.gateways.objects.http_streams import (
     Answer,
     Body,
@@ -40,7 +41,7 @@ from score_grpc.gateways.objects.http_streams import (
     skipped_bytes,
     unreachable,
 )
-from score_grpc.gateways.objects.port import SignedRequest, StagedPart, Staging, StoredBytes, StorePart
+from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes, StorePart
 from score_grpc.gateways.objects.s3_client import S3Access, S3Options
 from score_grpc.gateways.objects.s3_signing import S3Signer
 

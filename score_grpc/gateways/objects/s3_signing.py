@@ -4,7 +4,8 @@ import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from score_grpc.gateways.objects.port import SignedRequest, Staging
+from score_grpc.domain.signed_requests import SignedRequest
+from score_grpc.gateways.objects.port import Staging
 from score_grpc.gateways.objects.s3_client import S3Access
 
 
