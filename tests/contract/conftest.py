@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.stores import AzureUnderTest, LocalUnderTest, S3UnderTest, StoreUnderTest
+from tests.contract.stores import AzureUnderTest, LocalUnderTest, PartitionedUnderTest, S3UnderTest, StoreUnderTest
 from tests.servers.azurite import Azurite
 from tests.servers.rclone import Rclone
 from tests.servers.seaweedfs import SeaweedFS
@@ -35,13 +35,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in races]
 
 
-@pytest.fixture(params=["local", "s3", "s3, rclone", "azure"])
+@pytest.fixture(params=["local", "s3", "s3, several buckets", "s3, rclone", "azure"])
 def under_test(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreUnderTest]:
     """Each store in turn."""
     found: StoreUnderTest
     if request.param == "s3":
         seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
         found = S3UnderTest(seaweedfs)
+    elif request.param == "s3, several buckets":
+        seaweedfs = request.getfixturevalue("seaweedfs")
+        found = PartitionedUnderTest(seaweedfs)
     elif request.param == "s3, rclone":
         name = request.node.originalname
         if name in RCLONE_LACKS:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 from unittest import mock
@@ -11,7 +11,9 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob._shared.policies import StorageRequestHook, StorageResponseHook
 
 from score_grpc.gateways.objects.azure import STAGING_FOLDER, AzureObjectStore, AzureOptions
+from score_grpc.domain.layout import split_key
 from score_grpc.gateways.objects.local import LocalObjectStore
+from score_grpc.gateways.objects.partitioned import PartitionedStore
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.objects.s3 import S3ObjectStore
 from score_grpc.gateways.objects.s3_client import S3Options
@@ -35,6 +37,8 @@ class StoreUnderTest(Protocol):
     """What the suite needs of each store."""
 
     store: ObjectStore
+    key_prefix: str
+    """What the suite's keys begin with."""
 
     def restart(self) -> None:
         """Replace `store` as if its process had ended and another had started."""
@@ -57,6 +61,8 @@ class StoreUnderTest(Protocol):
 
 class LocalUnderTest:
     """A folder."""
+
+    key_prefix = "data/"
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -93,34 +99,42 @@ class LocalUnderTest:
 class S3UnderTest:
     """A bucket of a real server, which the tests of one session share."""
 
+    key_prefix = "data/"
+
     def __init__(self, server: S3Server) -> None:
         self._options = s3_options(server)
         self._plain = server.client()
-        self.store: ObjectStore = S3ObjectStore(self._options)
+        self.store: ObjectStore = self._open()
+
+    def _open(self) -> ObjectStore:
+        self._base = S3ObjectStore(self._options)
+        return self._base
 
     def restart(self) -> None:
         self.store.close()
-        self.store = S3ObjectStore(self._options)
+        self.store = self._open()
 
     def plain_bytes(self, key: str) -> bytes | None:
+        bucket, name = split_key(key)
         try:
-            with self._plain.get_object(Bucket=BUCKET, Key=key)["Body"] as body:
+            with self._plain.get_object(Bucket=bucket or BUCKET, Key=name)["Body"] as body:
                 return body.read()
         except self._plain.exceptions.NoSuchKey:
             return None
 
     def overwrite(self, key: str, content: bytes) -> None:
-        self._plain.put_object(Bucket=BUCKET, Key=key, Body=content)
+        bucket, name = split_key(key)
+        self._plain.put_object(Bucket=bucket or BUCKET, Key=name, Body=content)
 
     def staging_count(self, key: str) -> int:
-        uploads = self._plain.list_multipart_uploads(Bucket=BUCKET, Prefix=key).get("Uploads", [])
-        return sum(upload["Key"] == key for upload in uploads)
+        bucket, name = split_key(key)
+        uploads = self._plain.list_multipart_uploads(Bucket=bucket or BUCKET, Prefix=name).get("Uploads", [])
+        return sum(upload["Key"] == name for upload in uploads)
 
     @contextmanager
     def crashing(self, step: int) -> Iterator[None]:
-        assert isinstance(self.store, S3ObjectStore)
         countdown = _Countdown(step)
-        events = self.store._client.meta.events
+        events = self._base._client.meta.events
         # Both before a request is sent and after its answer has come.
         events.register("before-call.s3", countdown)
         events.register("after-call.s3", countdown)
@@ -133,6 +147,19 @@ class S3UnderTest:
     def close(self) -> None:
         self.store.close()
         self._plain.close()
+
+
+class PartitionedUnderTest(S3UnderTest):
+    """A pool of buckets beside that one; the suite's keys lie in one of them."""
+
+    key_prefix = f"{BUCKET}.7:data/"
+
+    def _open(self) -> ObjectStore:
+        for index in range(8):
+            with suppress(self._plain.exceptions.BucketAlreadyExists, self._plain.exceptions.BucketAlreadyOwnedByYou):
+                self._plain.create_bucket(Bucket=f"{BUCKET}.{index}")
+        super()._open()
+        return PartitionedStore(self._base, self._base.in_bucket, [f"{BUCKET}.{index}" for index in range(8)])
 
 
 def s3_options(server: S3Server | FaultyS3, **changes: Any) -> S3Options:  # noqa: ANN401 - any field of the options
@@ -150,6 +177,8 @@ def s3_options(server: S3Server | FaultyS3, **changes: Any) -> S3Options:  # noq
 
 class AzureUnderTest:
     """A container of the emulator, which the tests of one session share."""
+
+    key_prefix = "data/"
 
     def __init__(self, server: Azurite) -> None:
         self._options = azure_options(server)

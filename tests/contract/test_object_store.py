@@ -31,8 +31,8 @@ SPANS = [(0, PART_BYTES), (PART_BYTES, PART_BYTES), (2 * PART_BYTES, 12_345)]
 
 
 @pytest.fixture
-def key() -> str:
-    return f"data/{uuid.uuid4()}"
+def key(under_test: StoreUnderTest) -> str:
+    return f"{under_test.key_prefix}{uuid.uuid4()}"
 
 
 @pytest.fixture
