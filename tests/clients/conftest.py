@@ -139,9 +139,15 @@ def listing_song() -> Iterator[ListingSong]:
 
 
 @pytest.fixture(scope="session")
-def score_address(listing_song: ListingSong, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def score_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' Score keeps its bytes."""
+    return tmp_path_factory.mktemp("score")
+
+
+@pytest.fixture(scope="session")
+def score_address(listing_song: ListingSong, score_data_dir: Path) -> Iterator[str]:
     """A Score for all tests of the command."""
-    folder = tmp_path_factory.mktemp("score")
+    folder = score_data_dir
     settings = {"PORT": "0", "DATA_DIR": str(folder), "SONG_ADDRESS": listing_song.address, "SERVICE_TOKEN": TOKEN}
     environment = {f"SCORE_SERVER_{name}": value for name, value in settings.items()}
     process = ServiceProcess(["-m", "score_grpc"], folder / "log", environment)

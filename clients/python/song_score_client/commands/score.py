@@ -9,11 +9,15 @@ from typing import Annotated
 import typer
 
 from song_score_client.commands.download import download
+from song_score_client.commands.listing import list_stored
 from song_score_client.commands.manifest import manifest
 from song_score_client.commands.output import Output
+from song_score_client.commands.removal import remove
 from song_score_client.commands.score_group import ScoreGroup
 from song_score_client.commands.score_session import ScoreSession
 from song_score_client.commands.upload import upload
+from song_score_client.commands.url import url
+from song_score_client.commands.verify import repair, verify
 from song_score_client.transports import Transport
 
 app = typer.Typer(
@@ -94,5 +98,10 @@ def show_info(context: typer.Context) -> None:
 app.command("upload")(upload)
 app.command("download")(download)
 app.command("manifest")(manifest)
+app.command("verify")(verify)
+app.command("repair")(repair)
+app.command("url")(url)
+app.command("ls")(list_stored)
+app.command("rm")(remove)
 app.command("info")(show_info)
 app.command("version")(show_version)

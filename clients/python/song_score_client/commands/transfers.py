@@ -1,6 +1,7 @@
 """Runs the transfers of a command and reports them, file by file and in total."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from song_score_client.commands.exit_codes import ExitCode, combined_exit_code, exit_code
 from song_score_client.errors import AnalysisNotPublishedError, ServiceError
@@ -9,12 +10,21 @@ from song_score_client.quantities import format_bytes, format_seconds
 from song_score_client.transfer.batch import Batch, Outcome, Receipt, Transfer
 
 
-def run_transfers(batch: Batch, transfers: Sequence[Transfer], progress: Progress, verb: str) -> ExitCode:
-    """Move the files and report; `verb` is for example `uploaded`. Returns the command's exit code."""
+def run_transfers(
+    batch: Batch,
+    transfers: Sequence[Transfer],
+    progress: Progress,
+    verb: str,
+    describe: Callable[[Outcome, Receipt], str] | None = None,
+) -> ExitCode:
+    """Move the files and report; `verb` is for example `uploaded`. Returns the command's exit code.
+
+    `describe` says what was done with a file, where it is another thing than moving it.
+    """
     progress.total.total_bytes = sum(transfer.size_bytes for transfer in transfers)
 
     def show(outcome: Outcome) -> None:
-        _show(outcome, progress, verb)
+        _show(outcome, progress, describe or partial(_text, verb=verb))
 
     with progress:
         outcomes = batch.run(
@@ -27,10 +37,10 @@ def run_transfers(batch: Batch, transfers: Sequence[Transfer], progress: Progres
     return code
 
 
-def _show(outcome: Outcome, progress: Progress, verb: str) -> None:
+def _show(outcome: Outcome, progress: Progress, describe: Callable[[Outcome, Receipt], str]) -> None:
     transfer, receipt = outcome.transfer, outcome.receipt
     if receipt is not None:
-        progress.report(_text(outcome, receipt, verb), _document(outcome, receipt))
+        progress.report(describe(outcome, receipt), _document(outcome, receipt))
         return
     error = outcome.error or AssertionError("an outcome has a receipt or an error")
     report_failure(progress, transfer.name, transfer.object_id, error)

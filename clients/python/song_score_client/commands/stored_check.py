@@ -1,0 +1,67 @@
+"""`score verify --stored`: Score reads what it stores again, and this waits for what comes of it."""
+
+from __future__ import annotations  # names that only types need are not imported
+
+import time
+from functools import partial
+
+import grpc
+from score.v1.stored_object_pb2 import VERIFICATION_VERIFIED, StoredObject
+
+from song_score_client.commands.exit_codes import ExitCode
+from song_score_client.commands.local_copies import CopyOptions
+from song_score_client.commands.score_session import ScoreSession
+from song_score_client.commands.selection import chosen_object_ids
+from song_score_client.commands.transfers import run_transfers
+from song_score_client.errors import StoredBytesCorruptError
+from song_score_client.score import ScoreClient
+from song_score_client.transfer.batch import Batch, Outcome, Receipt, Transfer
+from song_score_client.transfer.listener import Listener
+
+POLL_SECONDS = (0.1, 1.0)
+"""First and longest pause between two looks at a verification."""
+
+
+def check_stored(session: ScoreSession, chosen: CopyOptions, parallel: int, *, fail_fast: bool) -> ExitCode:
+    """Have each object read again, and report. Raises ClientError."""
+    object_ids = chosen_object_ids(session, chosen.object_ids, chosen.manifest, chosen.analysis_id, chosen.study_id)
+    with session.open_score() as score:
+        answer = score.batch_get_objects(object_ids, allow_unpublished=True)
+        known = {stored.object_id: stored for stored in answer.stored_objects}
+        transfers = []
+        for object_id in object_ids:
+            stored = known.get(object_id, StoredObject(object_id=object_id))
+            name = stored.file_name or object_id
+            transfers.append(Transfer(name, object_id, stored.size_bytes, partial(_verify, score, object_id)))
+        batch = Batch(parallel, fail_fast=fail_fast)
+        return run_transfers(batch, transfers, session.open_progress(), "verified", _describe)
+
+
+def _describe(outcome: Outcome, receipt: Receipt) -> str:
+    return f"{outcome.transfer.name}: stored as it should be, MD5 {receipt.md5}, read again by Score"
+
+
+def _verify(score: ScoreClient, object_id: str, listener: Listener) -> Receipt:
+    stored, pause = score.verify_object(object_id), POLL_SECONDS[0]
+    seen_bytes = 0
+    listener.begin(stored.size_bytes, 0)
+    while stored.HasField("verification_run"):
+        time.sleep(pause)
+        pause = min(pause * 2, POLL_SECONDS[1])
+        stored = score.get_object(object_id, allow_unpublished=True)
+        read_bytes = stored.verification_run.verified_size_bytes
+        listener.verify(read_bytes - seen_bytes if stored.HasField("verification_run") else 0)
+        seen_bytes = max(seen_bytes, read_bytes)
+    if stored.verification != VERIFICATION_VERIFIED:
+        shown = ", ".join(map(str, stored.damaged_part_numbers))
+        more = ", …" if stored.damaged_part_total > len(stored.damaged_part_numbers) else ""
+        raise StoredBytesCorruptError(
+            f"{stored.file_name}: {stored.damaged_part_total} of its {stored.part_total} parts are damaged in Score's "
+            f"store ({shown}{more}): upload the same file again to mend it",
+            service="score",
+            code=grpc.StatusCode.DATA_LOSS,
+            reason="STORED_BYTES_CORRUPT",
+            metadata={"object_id": object_id},
+        )
+    listener.verify(stored.size_bytes - seen_bytes)
+    return Receipt(0, stored.part_total, stored.part_total, stored.md5)

@@ -1,0 +1,196 @@
+"""`score verify` and `score repair`."""
+
+# ruff: noqa: PLC0415 - what talks to the service is imported when a subcommand runs, so that help comes at once
+
+from __future__ import annotations  # names that only types need are not imported
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from song_score_client.commands import options
+from song_score_client.output_layout import OutputLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from song_score_client.commands.local_copies import CopyOptions, LocalCopy
+    from song_score_client.commands.score_session import ScoreSession
+    from song_score_client.score import ScoreClient
+    from song_score_client.transfer.batch import Outcome, Receipt, Transfer
+    from song_score_client.transfer.listener import Listener
+    from song_score_client.transfer.rate import RateLimit
+
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Files, or the folder of a download. Alone: their names are object ids.", show_default=False),
+]
+ObjectIds = Annotated[
+    list[str] | None, typer.Option("--object-id", help="Whose copy the file is; repeat for a folder.")
+]
+AnalysisId = Annotated[str | None, typer.Option(help="All files of an analysis, in the folder.")]
+Layout = Annotated[OutputLayout, typer.Option(help="How the download named the files of the folder.")]
+
+
+def verify(  # noqa: PLR0913 - one parameter an option
+    context: typer.Context,
+    paths: Paths = None,
+    *,
+    object_id: ObjectIds = None,
+    manifest: options.ManifestSource = None,
+    analysis_id: AnalysisId = None,
+    study_id: options.StudyId = None,
+    output_layout: Layout = OutputLayout.FILENAME,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Not local files: have Score read what it stores again, and wait.")
+    ] = False,
+    unpublished: options.Unpublished = False,
+    parallel: options.Parallel = options.PARALLEL,
+    fail_fast: options.FailFast = False,
+) -> None:
+    """Compare files on this machine with what Score holds, part by part; nothing is fetched.
+
+    Exit code 6 where a file differs: `score repair`, with the same words, fetches just the parts that do.
+    """
+    session: ScoreSession = context.obj
+    chosen = _options(paths, object_id, manifest, analysis_id, study_id, output_layout, unpublished)
+    if stored:
+        if paths or not (object_id or manifest or analysis_id):
+            raise typer.BadParameter("--stored takes no path, but --object-id, --manifest or --analysis-id")
+        from song_score_client.commands.stored_check import check_stored
+
+        raise typer.Exit(check_stored(session, chosen, parallel, fail_fast=fail_fast))
+    _run(session, chosen, parallel, None, "checked", partial(_check, unpublished), fail_fast=fail_fast)
+
+
+def repair(  # noqa: PLR0913 - one parameter an option
+    context: typer.Context,
+    paths: Paths = None,
+    *,
+    object_id: ObjectIds = None,
+    manifest: options.ManifestSource = None,
+    analysis_id: AnalysisId = None,
+    study_id: options.StudyId = None,
+    output_layout: Layout = OutputLayout.FILENAME,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also overwrite a file that looks like another one altogether.")
+    ] = False,
+    unpublished: options.Unpublished = False,
+    parallel: options.Parallel = options.PARALLEL,
+    max_rate: options.MaxRate = None,
+    fail_fast: options.FailFast = False,
+) -> None:
+    """Fetch the parts of files that differ from what Score holds, and mend them in place.
+
+    Run again after an interruption it fetches only what is still wrong.
+    """
+    session: ScoreSession = context.obj
+    chosen = _options(paths, object_id, manifest, analysis_id, study_id, output_layout, unpublished)
+    _run(session, chosen, parallel, max_rate, "fetched", partial(_repair, unpublished, force), fail_fast=fail_fast)
+
+
+def _options(
+    paths: list[Path] | None,
+    object_id: list[str] | None,
+    manifest: str | None,
+    analysis_id: str | None,
+    study_id: str | None,
+    layout: OutputLayout,
+    unpublished: bool,  # noqa: FBT001 - passed on
+) -> CopyOptions:
+    from song_score_client.commands.local_copies import CopyOptions
+
+    given = {"--object-id": object_id, "--manifest": manifest, "--analysis-id": analysis_id}
+    if any(given.values()):
+        options.require_one(given)
+    elif not paths:
+        raise typer.BadParameter("give files or a folder, or a manifest")
+    return CopyOptions(paths or (), object_id or (), manifest, analysis_id, study_id, layout, unpublished)
+
+
+def _run(
+    session: ScoreSession,
+    chosen: CopyOptions,
+    parallel: int,
+    max_rate: float | None,
+    verb: str,
+    work: Callable[[ScoreClient, RateLimit | None, LocalCopy, Listener], Receipt],
+    *,
+    fail_fast: bool,
+) -> None:
+    """Do the work for every copy and end with its exit code."""
+    from byte_path.allocator import tune_allocator
+    from song_score_client.commands.local_copies import local_copies
+    from song_score_client.commands.transfers import run_transfers
+    from song_score_client.transfer.batch import Batch
+
+    tune_allocator()
+    batch = Batch(parallel, fail_fast=fail_fast)
+    rate = None if max_rate is None else batch.rate_limit(max_rate)
+    with session.open_score() as score:
+        copies = local_copies(session, score, chosen)
+        transfers = [_transfer(copy, partial(work, score, rate, copy)) for copy in copies]
+        code = run_transfers(batch, transfers, session.open_progress(), verb, _describe)
+    raise typer.Exit(code)
+
+
+def _transfer(copy: LocalCopy, run: Callable[[Listener], Receipt]) -> Transfer:
+    from song_score_client.transfer.batch import Transfer
+
+    try:
+        size_bytes = copy.path.stat().st_size
+    except OSError:
+        size_bytes = 0  # its own turn says what is wrong
+    return Transfer(str(copy.path), copy.object_id, size_bytes, run)
+
+
+def _describe(outcome: Outcome, receipt: Receipt) -> str:
+    fetched = receipt.part_total - receipt.kept_part_total
+    if not fetched:
+        return f"{outcome.transfer.name}: all {receipt.part_total} parts are right"
+    return f"{outcome.transfer.name}: {fetched} of {receipt.part_total} parts were wrong, and are mended"
+
+
+def _check(
+    allow_unpublished: bool,  # noqa: FBT001 - passed on
+    score: ScoreClient,
+    _rate: RateLimit | None,
+    copy: LocalCopy,
+    listener: Listener,
+) -> Receipt:
+    from song_score_client.transfer.batch import Receipt
+    from song_score_client.transfer.local_check import check_file, require_right
+
+    if copy.refusal is not None:
+        raise copy.refusal
+    check = check_file(score, copy.object_id, copy.path, allow_unpublished=allow_unpublished, listener=listener)
+    require_right(check, copy.path)
+    return Receipt(0, check.part_total, check.part_total, None)
+
+
+def _repair(
+    allow_unpublished: bool,  # noqa: FBT001 - passed on
+    force: bool,  # noqa: FBT001 - passed on
+    score: ScoreClient,
+    rate: RateLimit | None,
+    copy: LocalCopy,
+    listener: Listener,
+) -> Receipt:
+    from song_score_client.transfer.batch import Receipt
+    from song_score_client.transfer.local_check import repair_file
+
+    if copy.refusal is not None:
+        raise copy.refusal
+    result = repair_file(
+        score,
+        copy.object_id,
+        copy.path,
+        force=force,
+        allow_unpublished=allow_unpublished,
+        rate=rate,
+        listener=listener,
+    )
+    check = result.check
+    return Receipt(result.fetched_bytes, check.part_total, check.part_total - len(check.bad_parts), None)
