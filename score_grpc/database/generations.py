@@ -9,9 +9,11 @@ from sqlalchemy import Connection, Row, Select, insert, select, update
 from sqlalchemy import delete as sql_delete
 
 from runtime_grpc.database import Database
+from score_grpc.database.audit import add_entries
 from score_grpc.database.rows import microseconds, object_from, object_values
 from score_grpc.database.tables import GENERATIONS, OBJECTS, RETIRED_KEYS
 from score_grpc.domain import limits
+from score_grpc.domain.audit import AuditEntry
 from score_grpc.domain.errors import ChangingError, ObjectExistsError
 from score_grpc.domain.stored_objects import StoredObject
 
@@ -45,8 +47,11 @@ class Generations:
         with self._database.write(durable=False) as connection:
             connection.execute(update(OBJECTS).where(is_mine).values(changing_until=0, changing_by=""))
 
-    def delete(self, stored: StoredObject, changer: str) -> None:
-        """Make the object invisible for good. Raises ChangingError unless this one's mark still stands."""
+    def delete(self, stored: StoredObject, changer: str, entry: AuditEntry) -> None:
+        """Make the object invisible for good, and say so in the audit.
+
+        Raises ChangingError unless this one's mark still stands.
+        """
         with self._database.write() as connection:
             row = _current(connection, stored.object_id)
             if row is None or row.generation != stored.generation:
@@ -55,6 +60,7 @@ class Generations:
             _retire(connection, row)
             _note_generation(connection, stored.object_id, stored.generation)
             connection.execute(sql_delete(OBJECTS).where(OBJECTS.c.object_id == stored.object_id))
+            add_entries(connection, [entry])
 
 
 def make_visible(connection: Connection, stored: StoredObject, replaces_generation: int) -> StoredObject:

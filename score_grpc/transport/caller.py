@@ -18,3 +18,9 @@ class Callers:
         if identity.is_service:
             return Principal(identity.name, frozenset({SYSTEM_READ, SYSTEM_WRITE}))
         return Principal(identity.name, writes_every_study=True)
+
+
+def call_facts(context: grpc.ServicerContext) -> dict[str, str]:
+    """Return where a call comes from, and what the client says it is: for the audit."""
+    agent = next((value for key, value in context.invocation_metadata() if key == "user-agent"), "")
+    return {"address": context.peer(), "client": agent if isinstance(agent, str) else agent.decode("latin-1")}

@@ -8,8 +8,9 @@ from score.v1.object_service_pb2_grpc import ObjectServiceServicer
 
 from score_grpc.domain.paging import PageRequest
 from score_grpc.domain.stored_objects import ObjectFilter
-from score_grpc.transport.caller import Callers
+from score_grpc.transport.caller import Callers, call_facts
 from score_grpc.transport.messages import moment_filter, object_message, verification_filter
+from score_grpc.use_cases.delete import delete_object
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.objects import batch_get_objects, list_objects
 from score_grpc.use_cases.read import ReadSession, read_action
@@ -52,3 +53,9 @@ class ObjectServicer(ObjectServiceServicer):
         action = read_action(allow_unpublished=request.allow_unpublished)
         found, token = list_objects(self.environment, self.callers.of(context), action, wanted, page)
         return pb.ListObjectsResponse(stored_objects=map(object_message, found), next_page_token=token)
+
+    def DeleteObject(self, request: pb.DeleteObjectRequest, context: grpc.ServicerContext) -> pb.DeleteObjectResponse:
+        """Delete one object."""
+        caller = self.callers.of(context)
+        stored = delete_object(self.environment, caller, request.object_id, request.reason, call_facts(context))
+        return pb.DeleteObjectResponse(stored_object=object_message(stored))

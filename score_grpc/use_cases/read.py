@@ -35,10 +35,10 @@ class ReadSession:
         try:
             self._permission = Permission(environment.registry, principal, action, object_id)
         except ObjectNotRegisteredError:
-            raise _not_found(object_id) from None
+            raise object_not_found(object_id) from None
         stored = environment.ledger.objects([object_id]).get(object_id)
         if stored is None:
-            raise _not_found(object_id)
+            raise object_not_found(object_id)
         self._ledger, self._store = environment.ledger, environment.store
         self.stored = stored
 
@@ -98,7 +98,7 @@ class ReadSession:
         """Raise GenerationChangedError or ObjectNotFoundError where these bytes are no longer the object's."""
         stored = self._ledger.objects([self.stored.object_id]).get(self.stored.object_id)
         if stored is None:
-            raise _not_found(self.stored.object_id)
+            raise object_not_found(self.stored.object_id)
         if stored.generation != self.stored.generation:
             raise GenerationChangedError(
                 f"{self.stored.file_name} was replaced while it was read: start anew", generation=str(stored.generation)
@@ -113,7 +113,8 @@ class ReadSession:
         )
 
 
-def _not_found(object_id: str) -> ObjectNotFoundError:
+def object_not_found(object_id: str) -> ObjectNotFoundError:
+    """Return the error for an id without a visible object."""
     return ObjectNotFoundError(
         f"there is no object {object_id}: its upload is not complete, or the id is wrong", object_id=object_id
     )

@@ -25,6 +25,7 @@ from sqlalchemy import text
 
 from runtime_grpc.database import Database
 from score_grpc.database.leftovers import Leftovers
+from score_grpc.database.retired import RetiredKeys
 from score_grpc.domain.errors import StoreUnavailableError
 from score_grpc.gateways.objects.port import Staging
 from score_grpc.use_cases.collect import Collector
@@ -215,7 +216,9 @@ def test_two_collectors_at_once_free_each_upload_once(
         world.register(f"object-{number}", b"bytes")
         uploads.append(world.start(f"object-{number}"))
     database = Database(world.settings.sql_url)
-    other = Collector(world.score.environment, Leftovers(database, "another process"))
+    other = Collector(
+        world.score.environment, Leftovers(database, "another process"), RetiredKeys(database, "another process")
+    )
     together = threading.Barrier(2)
 
     def collect(collector: Collector) -> int:
