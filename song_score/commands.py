@@ -4,7 +4,16 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 
-NEEDED = ("sqlalchemy", "alembic", "pydantic_settings", "structlog", "simplejson", "jsonschema")
+NEEDED = (
+    "sqlalchemy",
+    "alembic",
+    "pydantic_settings",
+    "structlog",
+    "simplejson",
+    "jsonschema",
+    "cheroot",
+    "connectrpc",
+)
 """Of the extra `server`; looked for, not imported."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import grpc
 from song.v1 import analysis_service_pb2, analysis_service_pb2_grpc
 
-from runtime_grpc.server import DrainingError
+from runtime_grpc.admission import DrainingError
 from song_grpc.domain import limits
 from song_grpc.domain.access import Principal
 from song_grpc.transport.caller import Callers

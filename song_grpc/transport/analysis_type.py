@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import grpc
 from song.v1 import analysis_type_pb2, analysis_type_service_pb2, analysis_type_service_pb2_grpc
 
-from runtime_grpc.server import DrainingError
+from runtime_grpc.admission import DrainingError
 from song_grpc.domain.analysis_type import (
     AnalysisType,
     EntityModel,

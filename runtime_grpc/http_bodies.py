@@ -1,0 +1,209 @@
+"""Requests and answers whose bodies may be gigabytes: between the socket and the application, without a buffer.
+
+See `http_server.py` for what applications may count on.
+"""
+
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from io import BytesIO
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from cheroot import wsgi
+from cheroot.errors import MaxSizeExceeded
+
+HEAD_SECONDS = 20.0
+"""How long a request's head may take, from its first byte, and a body that does not say its length."""
+PROGRESS_SECONDS = 60
+"""A connection on which nothing moves for so long is closed, in a request or between two."""
+PIECE_BYTES = 1024 * 1024
+PIECE_SECONDS = 300.0
+"""How long a piece of a body may take: slower clients keep others out. As streams have it."""
+LINGER_BYTES = 64 * 1024 * 1024
+LINGER_SECONDS = 30.0
+"""How much, and how long, is still taken of a body that was refused: a client that sends it first gets its answer."""
+
+HELD_EXPECT = b"X-Held-Expect"
+"""Where the reader of heads puts `Expect`, which the library would answer at once."""
+
+_log = structlog.get_logger()
+
+
+class _Body:
+    """The body of a request that says its length."""
+
+    def __init__(
+        self,
+        conn: Any,  # noqa: ANN401 - the library's
+        size_bytes: int,
+        *,
+        awaits_go: bool,
+    ) -> None:
+        self._reader, self._socket, self._awaits_go = conn.rfile, conn.socket, awaits_go
+        self.left = size_bytes
+        """Bytes that were not read."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes, all that are left at most. Raises OSError where they do not come."""
+        buffer = bytearray(self.left if size < 0 else min(size, self.left))
+        self.readinto(buffer)
+        return bytes(buffer)
+
+    def readinto(self, buffer: "bytearray | memoryview") -> int:
+        """Fill the buffer, which must not be larger than what is left. Raises OSError where the bytes do not come."""
+        view = memoryview(buffer)[: self.left]
+        if not view:
+            return 0
+        if self._awaits_go:
+            self._awaits_go = False
+            self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        filled = 0
+        if self._reader.has_data():
+            early = self._reader.read(min(len(view), len(self._reader.peek(1))))
+            view[: len(early)] = early
+            filled = len(early)
+        deadline = time.monotonic() + PIECE_SECONDS
+        while filled < len(view):
+            limit_wait(self._socket, deadline)
+            count = self._socket.recv_into(view[filled:])
+            if count == 0:
+                raise ConnectionResetError("the client has gone in the middle of its body")
+            filled += count
+        self.left -= filled
+        return filled
+
+
+class Gateway(wsgi.Gateway_10):
+    """Calls the application for one request."""
+
+    def respond(self) -> None:
+        """Answer, or refuse what no application should see."""
+        body = self._body()
+        if body is None:
+            self.req.close_connection = True
+            return
+        self.env["wsgi.input"] = self.req.rfile = body  # the library would read what is left into memory
+        self.env.pop("HTTP_X_HELDHELD_EXPECT", None)
+        response: Iterable[bytes | memoryview] = ()
+        try:
+            response = self.req.server.wsgi_app(self.env, self.start_response)
+            self._send(response, body.left if isinstance(body, _Body) else 0)
+        except OSError:
+            self.req.chunked_write = False  # no end where the end is missing
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing of it may reach the client
+            self._fail(error)
+        finally:
+            close = getattr(response, "close", None)
+            if close is not None:
+                close()
+        if isinstance(body, _Body) and body.left:
+            self._linger(body.left)
+
+    def _body(self) -> _Body | BytesIO | None:
+        """Return the body to read; None where the request was refused for it."""
+        req = self.req
+        length = req.inheaders.get(b"Content-Length")
+        if length is not None and (req.chunked_read or not length.isdigit()):
+            req.simple_response("400 Bad Request", "the body's length is not one number")
+            return None
+        if not req.chunked_read:
+            expect = req.inheaders.get(HELD_EXPECT, b"").lower()
+            return _Body(req.conn, int(length or 0), awaits_go=expect == b"100-continue")
+        req.rfile.maxlen = req.server.max_chunked_bytes
+        req.rfile.rfile.raw.deadline = time.monotonic() + HEAD_SECONDS
+        if HELD_EXPECT in req.inheaders:
+            req.conn.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            data = req.rfile.read()
+            for _ in req.rfile.read_trailer_lines():
+                pass
+        except (MaxSizeExceeded, ValueError, OSError) as error:
+            if isinstance(error, OSError) and not str(error).startswith("Request Entity"):
+                raise
+            text = f"a body of at most {req.server.max_chunked_bytes} bytes, or one with Content-Length"
+            req.simple_response("413 Request Entity Too Large", text)
+            return None
+        self.env["CONTENT_LENGTH"] = str(len(data))
+        return BytesIO(data)
+
+    def _send(self, response: Iterable[bytes | memoryview], unread_bytes: int) -> None:
+        req = self.req
+        pieces = _bytes(response)
+        first = next(pieces, None)  # what the application refuses, it refuses before its first byte
+        if self.remaining_bytes_out is None and isinstance(response, list):
+            self.remaining_bytes_out = sum(memoryview(piece).nbytes for piece in response)
+            req.outheaders.append((b"Content-Length", str(self.remaining_bytes_out).encode()))
+        if unread_bytes:
+            req.close_connection = True
+        req.conn.socket.settimeout(PROGRESS_SECONDS)
+        req.ensure_headers_sent()
+        if req.method == b"HEAD":
+            return
+        left: int | None = self.remaining_bytes_out
+        while first is not None:
+            if left is not None:
+                left -= first.nbytes
+                if left < 0:
+                    raise ValueError("the application gives more bytes than it said")
+            if req.chunked_write:
+                req.write(bytes(first))
+            else:
+                _write(req.conn.socket, first)
+            first = next(pieces, None)
+        if left:
+            raise ValueError("the application gives fewer bytes than it said")
+
+    def _fail(self, error: Exception) -> None:
+        """Say nothing but an id, and end the connection: what the client has got is no whole answer."""
+        error_id = uuid4().hex[:12]
+        _log.error("unexpected error", method=self.env.get("PATH_INFO"), error_id=error_id, exc_info=error)
+        self.req.close_connection = True
+        self.req.chunked_write = False
+        if not self.req.sent_headers:
+            self.req.sent_headers = True
+            self.req.simple_response(
+                "500 Internal Server Error", f"internal error {error_id}: the server's log has the details"
+            )
+
+    def _linger(self, left: int) -> None:
+        """Take a refused body for a while: who sends it before reading would lose the answer to a reset connection."""
+        sock: socket.socket = self.req.conn.socket
+        deadline = time.monotonic() + LINGER_SECONDS
+        scratch = bytearray(64 * 1024)
+        left = min(left, LINGER_BYTES)
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
+            while left > 0:
+                limit_wait(sock, deadline)
+                count = sock.recv_into(scratch)
+                if count == 0:
+                    return
+                left -= count
+
+
+def _bytes(response: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
+    for piece in response:
+        view = memoryview(piece).cast("B")
+        if view:
+            yield view
+
+
+def _write(sock: socket.socket, data: memoryview) -> None:
+    for start in range(0, len(data), PIECE_BYTES):
+        piece = data[start : start + PIECE_BYTES]
+        deadline = time.monotonic() + PIECE_SECONDS
+        while piece:
+            limit_wait(sock, deadline)
+            piece = piece[sock.send(piece) :]
+
+
+def limit_wait(sock: socket.socket, deadline: float) -> None:
+    """Let the socket's next operation take what is left of the time, but no longer than without progress."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    sock.settimeout(min(left, PROGRESS_SECONDS))

@@ -1,0 +1,204 @@
+"""An HTTP/1.1 server for WSGI applications whose bodies may be gigabytes: threads, bounds, time-outs, drain.
+
+The library (cheroot) accepts, parses heads and keeps connections alive. Bodies are ours: they pass between the socket
+and the application in pieces, without a buffer between, so that what a request holds is what its application holds.
+
+Beyond WSGI: `wsgi.input` has `readinto`, which fills the whole buffer or raises; an application may yield any buffer,
+which is the application's again when it is asked for the next one; a client that is gone, or too slow, makes reading
+and writing raise OSError. A body that the application has not read closes the connection.
+"""
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+import structlog
+from cheroot import makefile, wsgi
+from cheroot import server as cheroot
+
+from runtime_grpc.http_bodies import HEAD_SECONDS, HELD_EXPECT, PROGRESS_SECONDS, Gateway, limit_wait
+
+HEAD_MAX_BYTES = 32 * 1024
+"""Request line and headers."""
+WAITING_REQUESTS = 256
+"""Requests beyond the workers; one more is answered 503."""
+IDLE_CONNECTIONS = 512
+"""Kept alive between two requests; one more is closed after its answer."""
+STOP_SECONDS = 5.0
+"""How long stopping waits for applications once their connections were cut."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """How to serve."""
+
+    host: str
+    port: int
+    """0: any free one."""
+    workers: int
+    """Requests at once."""
+    max_chunked_bytes: int
+    """Body of a request that does not say its length; it is read before the application is called."""
+    drain_seconds: float
+    """How long requests under way may go on once the server stops."""
+    shares_port: bool = False
+    """Whether other processes of the same account may listen there too."""
+
+
+class HttpServer:
+    """Listens from construction, serves from `start` to `stop`."""
+
+    def __init__(self, options: HttpOptions) -> None:
+        """Bind the address. Raises OSError, with a text for the operator."""
+        self._options = options
+        self._server = _Server(options)
+        try:
+            self._server.prepare()
+        except OSError:
+            raise OSError(
+                f"can't listen on {options.host}:{options.port} for HTTP: the port is taken (choose another, 0 takes "
+                "any free one), or the host is not this machine's"
+            ) from None
+        host, port = self._server.bind_addr
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def start(self, application: WSGIApplication) -> None:
+        """Serve the application."""
+        self._server.wsgi_app = application
+        threading.Thread(target=self._server.serve, name="http", daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more requests, let those under way end within `drain_seconds`, cut the rest."""
+        ending = threading.Thread(target=self._server.stop, name="http stop", daemon=True)
+        ending.start()
+        ending.join(self._options.drain_seconds)
+        if ending.is_alive():
+            self._server.cut()
+            ending.join(STOP_SECONDS)
+            if ending.is_alive():
+                _log.warning("requests still run while the HTTP server stops")
+
+
+class _Server(wsgi.Server):
+    """cheroot's server with our bounds and our bodies."""
+
+    def __init__(self, options: HttpOptions) -> None:
+        super().__init__(
+            (options.host, options.port),
+            None,
+            numthreads=options.workers,
+            server_name="song-score",
+            request_queue_size=socket.SOMAXCONN,
+            timeout=PROGRESS_SECONDS,
+            shutdown_timeout=None,  # type: ignore[arg-type]  # whoever stops it waits, and cuts
+            accepted_queue_size=WAITING_REQUESTS,
+            accepted_queue_timeout=0,
+            reuse_port=options.shares_port,
+        )
+        self.gateway = Gateway
+        self.ConnectionClass = _Connection
+        self.keep_alive_conn_limit = IDLE_CONNECTIONS
+        self.max_request_header_size = HEAD_MAX_BYTES
+        self.max_chunked_bytes = options.max_chunked_bytes
+        self._lock = threading.Lock()
+        self._active: set[_Connection] = set()
+
+    def process_conn(self, conn: "_Connection") -> None:
+        """Give a connection to a worker once something has come by it; a fresh one waits beside the idle ones."""
+        if conn.last_used is not None:
+            super().process_conn(conn)
+        elif self.can_add_keepalive_connection:
+            self.put_conn(conn)
+        else:
+            conn.close()
+
+    def enter(self, conn: "_Connection") -> None:
+        """Note that a request is under way."""
+        with self._lock:
+            self._active.add(conn)
+
+    def leave(self, conn: "_Connection") -> None:
+        """Note that it has ended."""
+        with self._lock:
+            self._active.discard(conn)
+
+    def cut(self) -> None:
+        """End the connections of all requests under way."""
+        with self._lock:
+            for conn in self._active:
+                with suppress(OSError):
+                    conn.socket.shutdown(socket.SHUT_RDWR)
+
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:  # noqa: FBT001 - the library's
+        """Say it as we say things."""
+        _log.log(level, "http server", problem=msg, exc_info=traceback)
+
+
+class _Connection(cheroot.HTTPConnection):
+    """A connection whose heads must come in time."""
+
+    def __init__(self, server: _Server, sock: socket.socket, _makefile: object) -> None:
+        super().__init__(server, sock, _file)
+        self.RequestHandlerClass = _Request
+
+    def communicate(self) -> bool:
+        """Answer one request; return whether another may follow."""
+        self.server.enter(self)
+        try:
+            self.rfile.raw.deadline = time.monotonic() + HEAD_SECONDS
+            return bool(super().communicate())  # type: ignore[no-untyped-call]
+        finally:
+            self.server.leave(self)
+
+
+def _file(sock: socket.socket, mode: str, bufsize: int) -> object:
+    return _HeadReader(sock, bufsize) if "r" in mode else makefile.MakeFile(sock, mode, bufsize)
+
+
+class _HeadReader(makefile.StreamReader):
+    """Reads heads, and what came along with them."""
+
+    def __init__(self, sock: socket.socket, bufsize: int) -> None:
+        # Past the library's own, which would make another raw file.
+        super(makefile.StreamReader, self).__init__(_HeadSocket(sock, "r"), bufsize)
+        self.bytes_read = 0
+
+
+class _HeadSocket(socket.SocketIO):
+    """A socket that is read until a deadline."""
+
+    deadline = 0.0
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - as the library has it
+        """Read what is there."""
+        sock: socket.socket = self._sock  # type: ignore[attr-defined]  # it has it, in every Python
+        limit_wait(sock, self.deadline)
+        return super().readinto(buffer)
+
+
+class _Heads(cheroot.HeaderReader):
+    """Reads headers."""
+
+    def __call__(self, rfile: object, hdict: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
+        """Read them into `hdict`."""
+        hdict = {} if hdict is None else hdict
+        super().__call__(rfile, hdict)
+        # The library would answer at once: we say `go on` when the application asks for the body, or refuse it unsent.
+        if b"Expect" in hdict:
+            hdict[HELD_EXPECT] = hdict.pop(b"Expect")
+        return hdict
+
+    def _allow_header(self, key_name: bytes) -> bool:
+        return b"_" not in key_name  # WSGI can't tell it from a hyphen
+
+
+class _Request(cheroot.HTTPRequest):
+    """A request whose headers we read."""
+
+    header_reader = _Heads()
