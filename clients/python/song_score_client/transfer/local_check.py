@@ -113,7 +113,7 @@ def repair_file(
     if check.is_right:
         return RepairResult(check, 0)
     is_other_file = len(check.bad_parts) == len(parts) and (
-        check.size_bytes != stored.size_bytes or path.name != stored.file_name
+        check.size_bytes != stored.size_bytes or path.name not in {stored.file_name, stored.object_id}
     )
     if is_other_file and not force:
         raise LocalFileError(
