@@ -326,7 +326,7 @@ def test_stagings_are_found_by_their_age_until_they_are_assembled_or_aborted(
     store.assemble(assembled, write_parts(store, assembled))
 
     def found(begun_before: datetime) -> set[str]:
-        tokens = {staging.token for staging in store.stagings(key, begun_before)}
+        tokens = {staging.token for staging in store.stagings(key.rpartition(":")[2], begun_before)}
         return tokens & {open_one.token, aborted.token, assembled.token}
 
     assert found(datetime.now(UTC) - timedelta(hours=1)) == set()
