@@ -28,6 +28,8 @@ MAX_RECEIVE_BYTES = 17 * 1024 * 1024
 DEADLINE_SECONDS = 30.0
 STREAM_DEADLINE_SECONDS = 24 * 3600.0
 PING_DEADLINE_SECONDS = 5.0
+ROUND_TRIPS = 3
+"""Measured to know how far a service is: the shortest counts, for a machine may be busy."""
 _SERVING = 1
 _HTTP = ("http://", "https://")
 _RECONNECT_MILLISECONDS = (100, 5000)
@@ -125,6 +127,7 @@ class Connection:
     _is_http: bool | None = field(default=None, init=False, repr=False)
     """Whether calls go by HTTP; None while that is not known."""
     _streams_fail: bool = field(default=False, init=False, repr=False)
+    _round_trip_seconds: float | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.address.startswith(_HTTP):
@@ -177,6 +180,14 @@ class Connection:
     def carries_streams(self) -> bool:
         """Whether bytes go by streams; else by signed URLs."""
         return self.transport is not Transport.SIGNED and not self._streams_fail and not self.goes_by_http
+
+    @property
+    def round_trip_seconds(self) -> float:
+        """How long a call takes at least; measured once."""
+        if self._round_trip_seconds is None:
+            _is_answered(self.channel)  # it opens the connection, too
+            self._round_trip_seconds = min(_answer_seconds(self.channel) for _ in range(ROUND_TRIPS))
+        return self._round_trip_seconds
 
     def give_up_streams(self) -> bool:
         """Take signed URLs from now on, as streams do not get through; False where that is not allowed."""
@@ -327,3 +338,8 @@ def _is_answered(channel: grpc.Channel) -> bool:
     except grpc.RpcError:
         return False
     return True
+
+
+def _answer_seconds(channel: grpc.Channel) -> float:
+    began = time.monotonic()
+    return time.monotonic() - began if _is_answered(channel) else 0.0

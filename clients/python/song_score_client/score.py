@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # grpc's classes are generic in its types only
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Self
@@ -33,8 +33,15 @@ from score.v1.upload_service_pb2 import (
     GetUploadRequest,
     GetUploadResponse,
     ListUploadsRequest,
+    PartToRecord,
+    PartToSign,
+    RecordedPart,
+    RecordUploadPartsRequest,
+    SignUploadPartsRequest,
+    SignUploadPartsResponse,
     StartUploadRequest,
     StartUploadResponse,
+    StorePart,
 )
 from score.v1.upload_service_pb2_grpc import UploadServiceStub
 
@@ -43,6 +50,8 @@ from song_score_client.connection import Connection
 START_DEADLINE_SECONDS = 60.0
 MAX_PARTS = 10_000
 MAX_BATCH = 500
+MAX_SIGNED = 256
+"""Parts signed or recorded by one call."""
 
 
 class ScoreClient:
@@ -111,6 +120,27 @@ class ScoreClient:
         request = GetUploadRequest(upload_id=upload_id, page_size=MAX_PARTS)
         for page in self.connection.pages(self._uploads.GetUpload, request):
             yield from page.parts
+
+    def list_unrecorded_parts(self, upload_id: str) -> Iterator[StorePart]:
+        """Yield the parts that the store holds and nobody recorded: their uploader died before it could."""
+        request = GetUploadRequest(upload_id=upload_id, page_size=MAX_PARTS, with_unrecorded_parts=True)
+        for page in self.connection.pages(self._uploads.GetUpload, request):
+            yield from page.unrecorded_parts
+
+    def sign_upload_parts(
+        self, upload_id: str, parts: Iterable[PartToSign], *, lifetime_seconds: int = 0
+    ) -> SignUploadPartsResponse:
+        """Return where to PUT at most MAX_SIGNED parts, and those that are persisted already.
+
+        The URLs need no credential: treat them as secrets. 0 seconds mean the server's own lifetime.
+        """
+        request = SignUploadPartsRequest(upload_id=upload_id, parts=parts, lifetime_seconds=lifetime_seconds)
+        return self.connection.call(self._uploads.SignUploadParts, request)
+
+    def record_upload_parts(self, upload_id: str, parts: Iterable[PartToRecord]) -> Sequence[RecordedPart]:
+        """Have at most MAX_SIGNED parts recorded that were PUT; return what became of each, in their order."""
+        request = RecordUploadPartsRequest(upload_id=upload_id, parts=parts)
+        return self.connection.call(self._uploads.RecordUploadParts, request).parts
 
     def complete_upload(self, upload_id: str) -> CompleteUploadResponse:
         """Ask for the object to become visible; answers within some 2 s, then `get_upload` tells how it goes."""

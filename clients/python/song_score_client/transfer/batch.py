@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from song_score_client.errors import ClientError
-from song_score_client.transfer.listener import Listener
+from song_score_client.transfer.listener import Listener, Relay
 from song_score_client.transfer.rate import RateLimit
 
 STOP_GRACE_SECONDS = 1.0
@@ -127,25 +127,14 @@ class Batch:
         return Outcome(transfer, receipt, failure, time.monotonic() - began)
 
 
-class _Stoppable(Listener):
+class _Stoppable(Relay):
     """Passes everything on; ends the transfer at its next chunk once the batch is stopped."""
 
     def __init__(self, inner: Listener, stopped: threading.Event) -> None:
-        self._inner, self._stopped = inner, stopped
-
-    def begin(self, size_bytes: int, done_bytes: int) -> None:
-        self._inner.begin(size_bytes, done_bytes)
+        super().__init__(inner)
+        self._stopped = stopped
 
     def move(self, size_bytes: int) -> None:
-        self._inner.move(size_bytes)
+        super().move(size_bytes)
         if self._stopped.is_set():
             raise StoppedError("stopped before it was whole; what was verified is kept")
-
-    def verify(self, size_bytes: int) -> None:
-        self._inner.verify(size_bytes)
-
-    def withdraw(self, size_bytes: int) -> None:
-        self._inner.withdraw(size_bytes)
-
-    def say(self, message: str) -> None:
-        self._inner.say(message)

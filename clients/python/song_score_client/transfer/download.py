@@ -11,12 +11,13 @@ from song_score_client.score import ScoreClient
 from song_score_client.transfer.download_stream import DownloadStream
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import open_file
+from song_score_client.transfer.parallelism import StreamControl, Streams, metered
 from song_score_client.transfer.partial_file import PartialFile
-from song_score_client.transfer.parts import PartQueue
+from song_score_client.transfer.parts import Parts
 from song_score_client.transfer.rate import RateLimit
-from song_score_client.transfer.streams import keep_streaming, run_streams
+from song_score_client.transfer.signed_download import SignedDownload, SignedUrl
+from song_score_client.transfer.streams import keep_streaming, move_parts
 
-STREAMS = 1
 GENERATIONS = 3
 """How often the object may be replaced during its download before it is given up."""
 
@@ -43,7 +44,7 @@ def download_object(  # noqa: PLR0913 - one parameter an option, by keyword
     force: bool = False,
     allow_unpublished: bool = False,
     whole_md5: bool = True,
-    streams: int = STREAMS,
+    streams: int | Streams | None = None,
     rate: RateLimit | None = None,
     listener: Listener | None = None,
 ) -> DownloadResult:
@@ -53,7 +54,8 @@ def download_object(  # noqa: PLR0913 - one parameter an option, by keyword
     bytes is left as it is; with others it is an error unless `force`. `whole_md5` false checks the parts' digests
     alone. Raises LocalFileError, ServiceError.
     """
-    listener = listener or Listener()
+    streams = Streams(StreamControl()) if streams is None else streams
+    listener = metered(listener or Listener(), streams)
     for attempt in range(1, GENERATIONS + 1):
         manifest = score.get_chunk_manifest(object_id, allow_unpublished=allow_unpublished)
         transfer = _Transfer(score, manifest, target, allow_unpublished, streams, rate, listener)
@@ -73,7 +75,7 @@ class _Transfer:
         manifest: GetChunkManifestResponse,
         target: Path,
         allow_unpublished: bool,  # noqa: FBT001 - passed on
-        streams: int,
+        streams: int | Streams,
         rate: RateLimit | None,
         listener: Listener,
     ) -> None:
@@ -116,20 +118,28 @@ class _Transfer:
 
     def _fetch(self, partial: PartialFile, numbers: set[int]) -> int:
         """Fetch these parts; return their bytes."""
-        queue = PartQueue(numbers)
+        stored, parts, listener, rate = self._stored, self._parts, self._listener, self._rate
+        connection, allow_unpublished = self._score.connection, self._allow_unpublished
 
-        def make_stream() -> DownloadStream:
+        def make_stream(queue: Parts) -> DownloadStream:
             return DownloadStream(
-                stored=self._stored,
-                allow_unpublished=self._allow_unpublished,
-                parts=self._parts,
+                stored=stored,
+                allow_unpublished=allow_unpublished,
+                parts=parts,
                 fd=partial.fd,
                 queue=queue,
-                listener=self._listener,
-                rate=self._rate,
+                listener=listener,
+                rate=rate,
                 on_fetched=partial.add,
             )
 
-        connection = self._score.connection
-        run_streams(queue, self._streams, lambda: keep_streaming(connection, queue, make_stream, self._listener))
+        url = SignedUrl(self._score, stored, allow_unpublished=allow_unpublished)
+        move_parts(
+            connection,
+            numbers,
+            self._streams,
+            lambda queue: keep_streaming(connection, queue, make_stream, listener),
+            SignedDownload(self._score, stored, parts, partial.fd, url, listener, rate, partial.add).run,
+            listener,
+        )
         return sum(self._parts[number - 1].size_bytes for number in numbers)

@@ -10,11 +10,13 @@ from score.v1.download_service_pb2 import ObjectPart, OpenObject, ReadObjectRequ
 from score.v1.stored_object_pb2 import StoredObject
 
 from byte_path.codec import ReadData, decode_read_response
-from byte_path.digests import PartDigest, chunk_digest
+from byte_path.digests import chunk_digest
 from song_score_client.connection import CallMetadata
 from song_score_client.errors import LocalFileError
 from song_score_client.transfer.listener import Listener
-from song_score_client.transfer.parts import PartQueue
+from song_score_client.transfer.partial_file import piece_of
+from song_score_client.transfer.parts import Parts
+from song_score_client.transfer.piece_digest import PieceDigest
 from song_score_client.transfer.rate import RateLimit
 
 METHOD = "/score.v1.DownloadService/ReadObject"
@@ -26,7 +28,7 @@ RANGES_AHEAD = 2
 class _Arriving:
     """A part in the middle."""
 
-    digest: PartDigest = field(default_factory=PartDigest)
+    digest: PieceDigest
     received_bytes: int = 0
 
 
@@ -42,7 +44,7 @@ class DownloadStream:
     parts: Sequence[ObjectPart]
     """Of the whole object; part `n` is at `n - 1`."""
     fd: int
-    queue: PartQueue
+    queue: Parts
     listener: Listener
     rate: RateLimit | None
     on_fetched: Callable[[int], None]
@@ -77,7 +79,7 @@ class DownloadStream:
     def _ask(self) -> None:
         number = self.queue.take()
         if number is not None:
-            self._arriving[number] = _Arriving()
+            self._arriving[number] = _Arriving(PieceDigest(piece_of(self.parts[number - 1])))
         self._asked.put(number)
 
     def _requests(self) -> Iterator[ReadObjectRequest]:
@@ -113,9 +115,7 @@ class DownloadStream:
     def _finish(self, number: int) -> bool:
         """Count a part in; False if it is not the one that was asked for."""
         arriving, part = self._arriving.get(number), self.parts[number - 1]
-        if arriving is None or arriving.received_bytes != part.size_bytes:
-            return False
-        if arriving.digest.hexdigest() != part.xxh3_128:
+        if arriving is None or not arriving.digest.is_right():
             return False
         del self._arriving[number]
         self._ask()

@@ -18,7 +18,7 @@ from song_score_client.errors import LocalFileError
 FORMAT = 1
 # Whoever may write to the folder must not lead the journal elsewhere, nor have the transfer wait for a pipe's reader.
 _OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_TORN = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+_TORN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading a line of anything at all may raise."""
 
 
@@ -42,6 +42,8 @@ class Journal:
             _lock(self._fd, path)
             self.modified_ns = os.fstat(self._fd).st_mtime_ns
             """When the last row was written by the run before."""
+            self.md5s: dict[int, str] = {}
+            """MD5 by part number, of those finished parts that went by a signed URL."""
             self.digests = self._load()
             """xxh3_128 by part number, of the parts that were finished."""
         except BaseException:
@@ -49,10 +51,12 @@ class Journal:
             raise
         self.is_resumed = bool(self.digests)
 
-    def add(self, part_number: int, xxh3_128: str) -> None:
+    def add(self, part_number: int, xxh3_128: str, md5: str = "") -> None:
         """Remember a finished part; it survives the death of this process."""
         self.digests[part_number] = xxh3_128
-        self._append({"part": part_number, "xxh3_128": xxh3_128})
+        if md5:
+            self.md5s[part_number] = md5
+        self._append(self._row(part_number, xxh3_128))
 
     def remove(self) -> None:
         """Forget the transfer: it is done."""
@@ -77,7 +81,11 @@ class Journal:
         for line in lines[1:] if is_ours else []:
             try:
                 row = _parse(line)
-                digests[int(row["part"])] = str(row["xxh3_128"])
+                number = int(row["part"])
+                digests[number] = str(row["xxh3_128"])
+                self.md5s.pop(number, None)
+                if md5 := str(row.get("md5", "")):
+                    self.md5s[number] = md5
             except _TORN:
                 break  # the end of a process cut this row off: what stands before it holds
         if not is_ours or len(lines) != len(digests) + 1 or not text.endswith(b"\n"):
@@ -95,7 +103,13 @@ class Journal:
         os.ftruncate(self._fd, 0)
         self._append(self._header)
         for part_number, xxh3_128 in digests.items():
-            self._append({"part": part_number, "xxh3_128": xxh3_128})
+            self._append(self._row(part_number, xxh3_128))
+
+    def _row(self, part_number: int, xxh3_128: str) -> dict[str, str | int]:
+        row: dict[str, str | int] = {"part": part_number, "xxh3_128": xxh3_128}
+        if part_number in self.md5s:
+            row["md5"] = self.md5s[part_number]
+        return row
 
     def _append(self, row: Mapping[str, str | int]) -> None:
         rest = memoryview(json.dumps(row).encode("ascii") + b"\n")

@@ -18,3 +18,30 @@ class Listener:
 
     def say(self, message: str) -> None:
         """Tell of something a person may want to know: a resumption, a retry."""
+
+
+class Relay(Listener):
+    """Passes everything on. Override what is to be noticed on the way."""
+
+    def __init__(self, inner: Listener) -> None:
+        self._inner = inner
+
+    def begin(self, size_bytes: int, done_bytes: int) -> None:
+        """Pass it on."""
+        self._inner.begin(size_bytes, done_bytes)
+
+    def move(self, size_bytes: int) -> None:
+        """Pass it on."""
+        self._inner.move(size_bytes)
+
+    def verify(self, size_bytes: int) -> None:
+        """Pass it on."""
+        self._inner.verify(size_bytes)
+
+    def withdraw(self, size_bytes: int) -> None:
+        """Pass it on."""
+        self._inner.withdraw(size_bytes)
+
+    def say(self, message: str) -> None:
+        """Pass it on."""
+        self._inner.say(message)

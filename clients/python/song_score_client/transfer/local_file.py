@@ -59,6 +59,14 @@ class LocalFile:
             digest.update(piece)
         return digest.hexdigest()
 
+    def part_digests(self, offset: int, size_bytes: int) -> tuple[str, str]:
+        """Return the xxh3_128 and the MD5 of a part, by reading it once."""
+        digest, md5 = PartDigest(), hashlib.md5(usedforsecurity=False)
+        for piece in self.pieces(offset, size_bytes):
+            digest.update(piece)
+            md5.update(piece)
+        return digest.hexdigest(), md5.hexdigest()
+
     def md5(self) -> str:
         """Return the MD5 of the whole."""
         md5 = hashlib.md5(usedforsecurity=False)

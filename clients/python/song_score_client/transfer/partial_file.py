@@ -12,10 +12,10 @@ import grpc
 from score.v1.download_service_pb2 import ObjectPart
 from score.v1.stored_object_pb2 import StoredObject
 
-from byte_path.digests import PartDigest
 from song_score_client.errors import LocalFileError, StoredBytesCorruptError
 from song_score_client.transfer.journal import Journal
 from song_score_client.transfer.local_file import CHUNK_BYTES
+from song_score_client.transfer.piece_digest import Piece, PieceDigest
 
 
 class PartialFile:
@@ -141,7 +141,7 @@ class PartialFile:
         named = {
             number
             for number, digest in self._journal.digests.items()
-            if 1 <= number <= len(self._parts) and self._parts[number - 1].xxh3_128 == digest
+            if 1 <= number <= len(self._parts) and _known_digest(self._parts[number - 1]) == digest
         }
         held = {n for n in named if self._parts[n - 1].offset + self._parts[n - 1].size_bytes <= status.st_size}
         # Equal times prove nothing: file systems count in milliseconds.
@@ -151,10 +151,7 @@ class PartialFile:
         return {number for number in held if self._is_right(number, buffer)}
 
     def _is_right(self, number: int, buffer: memoryview) -> bool:
-        digest = PartDigest()
-        for piece in self._pieces(number, buffer):
-            digest.update(piece)
-        return digest.hexdigest() == self._parts[number - 1].xxh3_128
+        return piece_of(self._parts[number - 1]).is_right(self._pieces(number, buffer))
 
     def _pieces(self, number: int, buffer: memoryview) -> Iterator[memoryview]:
         """Yield what the file holds of a part; less than the part where the file is shorter."""
@@ -177,7 +174,7 @@ class PartialFile:
                     numbers.append(following)
                 os.fdatasync(self.fd)
                 for synced in numbers:
-                    self._journal.add(synced, self._parts[synced - 1].xxh3_128)
+                    self._journal.add(synced, _known_digest(self._parts[synced - 1]))
         except (OSError, LocalFileError) as error:
             self._fail(error)
 
@@ -204,12 +201,12 @@ class PartialFile:
     def _hash_part(self, number: int, buffer: memoryview) -> None:
         if self._md5 is None:
             return
-        digest, md5 = PartDigest(), self._md5.copy()
+        digest, md5 = PieceDigest(piece_of(self._parts[number - 1])), self._md5.copy()
         for piece in self._pieces(number, buffer):
             md5.update(piece)
             digest.update(piece)
         with self._lock:
-            if digest.hexdigest() == self._parts[number - 1].xxh3_128:
+            if digest.is_right():
                 self._md5, self._hashed_parts = md5, number
             else:
                 self._fetched.discard(number)
@@ -234,3 +231,13 @@ class PartialFile:
         self._unsynced.put(None)
         for thread in self._threads:
             thread.join()
+
+
+def piece_of(part: ObjectPart) -> Piece:
+    """Return a part as what its bytes are compared with."""
+    return Piece(part.offset, part.size_bytes, part.xxh3_128, part.md5)
+
+
+def _known_digest(part: ObjectPart) -> str:
+    """Return what the journal has of a part: its digest, empty where none is known."""
+    return part.xxh3_128 or part.md5

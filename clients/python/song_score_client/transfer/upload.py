@@ -11,43 +11,46 @@ from pathlib import Path
 import grpc
 from score.v1.stored_object_pb2 import StoredObject
 from score.v1.upload_pb2 import (
+    TRANSFER_PATH_SIGNED,
     UPLOAD_STATE_ABORTED,
     UPLOAD_STATE_COMPLETED,
     UPLOAD_STATE_OPEN,
-    AbortReason,
     Upload,
     UploadFailure,
     UploadPart,
 )
-from score.v1.upload_service_pb2 import CompleteUploadResponse, GetUploadResponse
+from score.v1.upload_service_pb2 import CompleteUploadResponse, GetUploadResponse, PartToRecord
 
 from song_score_client.errors import (
     ClientError,
     ObjectDigestMismatchError,
     PartsMissingError,
     ServiceError,
+    StoreUnavailableError,
     UnavailableError,
     UploadAbortedError,
     UploadNotFoundError,
     UploadNotOpenError,
 )
-from song_score_client.score import ScoreClient
+from song_score_client.manifests import is_md5
+from song_score_client.score import MAX_SIGNED, ScoreClient
 from song_score_client.transfer.journal import Journal, discard_journal
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import LocalFile, open_file
-from song_score_client.transfer.parts import PartQueue, part_range
+from song_score_client.transfer.parallelism import StreamControl, Streams, metered
+from song_score_client.transfer.parts import Parts, part_range
 from song_score_client.transfer.rate import RateLimit
-from song_score_client.transfer.streams import keep_streaming, run_streams
+from song_score_client.transfer.signed_upload import SignedUpload
+from song_score_client.transfer.streams import keep_streaming, move_parts
+from song_score_client.transfer.upload_errors import aborted_error, failure_error
 from song_score_client.transfer.upload_stream import UploadStream
 
-STREAMS = 1
 ROUNDS = 5
 """How often parts may turn out to be missing or different at completion before it is given up."""
 POLL_SECONDS = (0.05, 1.0)
 """First and longest pause between two looks at a completion."""
 _EXPIRED = "EXPIRED"
 _DIGEST_MISMATCH = "OBJECT_DIGEST_MISMATCH"
-_TRANSIENT_FAILURES = {"SONG_UNAVAILABLE", "STORE_UNAVAILABLE"}
 
 
 def default_state_dir() -> Path:
@@ -74,18 +77,20 @@ def upload_file(
     path: Path,
     *,
     expected_md5: str = "",
-    streams: int = STREAMS,
+    streams: int | Streams | None = None,
     rate: RateLimit | None = None,
     state_dir: Path | None = None,
     listener: Listener | None = None,
 ) -> UploadResult:
     """Upload a file under the object id that Song gave it, and return once the server has verified it.
 
-    Run again after any failure, it sends no persisted part again, from this machine or another. Raises
-    LocalFileError, ServiceError; ObjectDigestMismatchError if the file is not the registered one.
+    Run again after any failure, it sends no persisted part again, from this machine or another. `streams`: so many for
+    this file, or as many as prove useful, together with those of other files. Raises LocalFileError, ServiceError;
+    ObjectDigestMismatchError if the file is not the registered one.
     """
     with open_file(path) as file:
-        listener = listener or Listener()
+        streams = Streams(StreamControl()) if streams is None else streams
+        listener = metered(listener or Listener(), streams)
 
         def run() -> UploadResult:
             transfer = _Transfer(score, object_id, file, streams, rate, listener)
@@ -107,7 +112,7 @@ class _Transfer:
         score: ScoreClient,
         object_id: str,
         file: LocalFile,
-        streams: int,
+        streams: int | Streams,
         rate: RateLimit | None,
         listener: Listener,
     ) -> None:
@@ -134,6 +139,8 @@ class _Transfer:
         try:
             known = self._persisted_parts() if self._upload.persisted_part_total else []
             persisted, replaced = self._compare(known)
+            if self._may_have_strays():
+                persisted |= self._record_stray_parts(persisted)
             kept_total = len(persisted)
             kept_bytes = sum(self._part_bytes(number) for number in persisted)
             self._listener.begin(size_bytes, kept_bytes)
@@ -149,6 +156,12 @@ class _Transfer:
         finally:
             self._journal.close()
         return UploadResult(stored, self._upload.part_total, kept_total, self._sent_bytes)
+
+    def _may_have_strays(self) -> bool:
+        """Whether somebody may have sent parts to signed URLs of this upload before."""
+        upload = self._upload
+        is_joined = upload.update_time != upload.create_time
+        return upload.state == UPLOAD_STATE_OPEN and is_joined and TRANSFER_PATH_SIGNED in upload.transfer_paths
 
     def _open_journal(self, state_dir: Path) -> Journal:
         identity = self._file.identity
@@ -180,17 +193,50 @@ class _Transfer:
         self._proven.clear()
         for part in parts:
             number = part.part_number
-            known = self._journal.digests.get(number)
-            if known != part.xxh3_128 or not trust_journal:
-                known = self._file.part_digest(*self._range(number))
-            if known == part.xxh3_128:
+            xxh3_128, md5 = self._journal.digests.get(number, ""), self._journal.md5s.get(number, "")
+            if not (trust_journal and _has(part, xxh3_128, md5)):
+                xxh3_128, md5 = self._read_digests(part)
+            if _has(part, xxh3_128, md5):
                 same.add(number)
-                self._proven[self._range(number)] = known
+                self._proven[self._range(number)] = xxh3_128
                 if number not in self._journal.digests:
-                    self._journal.add(number, known)
+                    self._journal.add(number, xxh3_128, md5)
             else:
                 different.add(number)
         return same, different
+
+    def _read_digests(self, part: UploadPart) -> tuple[str, str]:
+        """Return the xxh3_128 of the file's part, and its MD5 where the server knows no other digest."""
+        if part.xxh3_128:
+            return self._file.part_digest(*self._range(part.part_number)), ""
+        return self._file.part_digests(*self._range(part.part_number))
+
+    def _record_stray_parts(self, persisted: set[int]) -> set[int]:
+        """Have parts recorded that the store holds and a client died over; return those that are persisted now."""
+        try:
+            strays = list(self._score.list_unrecorded_parts(self._upload.upload_id))
+        except StoreUnavailableError:
+            return set()  # then they are sent again
+        found: list[tuple[PartToRecord, str]] = []
+        for stray in strays:
+            number = stray.part_number
+            if number in persisted or stray.size_bytes != self._part_bytes(number):
+                continue
+            xxh3_128, md5 = self._file.part_digests(*self._range(number))
+            etag = stray.store_etag.strip('"').lower()
+            # An etag of another kind tells nothing; the whole is read back before it becomes visible.
+            if etag == md5 or not is_md5(etag):
+                found.append((PartToRecord(part_number=number, md5=md5, store_etag=stray.store_etag), xxh3_128))
+        recorded: set[int] = set()
+        for start in range(0, len(found), MAX_SIGNED):
+            batch = found[start : start + MAX_SIGNED]
+            answers = self._score.record_upload_parts(self._upload.upload_id, [part for part, _ in batch])
+            for answer, (asked, xxh3_128) in zip(answers, batch, strict=True):
+                if answer.HasField("part") and _has(answer.part, xxh3_128, asked.md5):
+                    recorded.add(answer.part_number)
+                    self._proven[self._range(answer.part_number)] = xxh3_128
+                    self._journal.add(answer.part_number, xxh3_128, asked.md5)
+        return recorded
 
     def _range(self, number: int) -> tuple[int, int]:
         return part_range(number, self._upload.part_size_bytes, self._upload.size_bytes)
@@ -203,23 +249,31 @@ class _Transfer:
 
     def _send(self, part_numbers: Iterable[int], replaced: set[int]) -> None:
         """Send these parts. Raises what ends the transfer."""
-        queue = PartQueue(part_numbers)
+        connection, listener, rate = self._score.connection, self._listener, self._rate
 
-        def make_stream() -> UploadStream:
-            return UploadStream(
-                self._upload, self._file, queue, replaced, self._listener, self._rate, self._note_persisted
-            )
+        def make_stream(parts: Parts) -> UploadStream:
+            return UploadStream(self._upload, self._file, parts, replaced, listener, rate, self._note_persisted)
 
-        connection = self._score.connection
         # Another client may have sent the last part and completed the upload: that is where to look next.
         with suppress(UploadNotOpenError):
-            run_streams(queue, self._streams, lambda: keep_streaming(connection, queue, make_stream, self._listener))
+            move_parts(
+                connection,
+                part_numbers,
+                self._streams,
+                lambda parts: keep_streaming(connection, parts, make_stream, listener),
+                SignedUpload(self._score, self._upload, self._file, replaced, listener, rate, self._note_stored).run,
+                listener,
+            )
 
     def _note_persisted(self, part: UploadPart) -> None:
+        self._note_stored(part, part.xxh3_128, "")
+
+    def _note_stored(self, part: UploadPart, xxh3_128: str, md5: str) -> None:
+        """Note a part that is persisted with these digests of the file's bytes."""
         with self._lock:
             self._sent_bytes += part.size_bytes
-            self._proven[self._range(part.part_number)] = part.xxh3_128
-            self._journal.add(part.part_number, part.xxh3_128)
+            self._proven[self._range(part.part_number)] = xxh3_128
+            self._journal.add(part.part_number, xxh3_128, md5)
 
     def _complete(self) -> StoredObject:
         """Complete, sending again what turns out to be missing or different. Raises what ends the transfer."""
@@ -235,7 +289,7 @@ class _Transfer:
             if not missing and is_mismatch:
                 raise self._wrong_file(upload.last_failure)
             if not missing:
-                raise _failure_error(upload.last_failure)
+                raise failure_error(upload.last_failure)
             self._listener.say(f"{upload.last_failure.message}; sending {len(missing)} parts again")
             self._listener.withdraw(sum(map(self._part_bytes, missing)))
             self._send(missing, different)
@@ -254,10 +308,10 @@ class _Transfer:
             if upload.state == UPLOAD_STATE_COMPLETED:
                 return upload, answer.stored_object
             if upload.state == UPLOAD_STATE_ABORTED:
-                raise _aborted_error(upload, f"the upload of {self._file.path} was aborted")
+                raise aborted_error(upload, f"the upload of {self._file.path} was aborted")
             if upload.state == UPLOAD_STATE_OPEN:
                 is_failed = upload.HasField("last_failure")
-                cause = _failure_error(upload.last_failure) if is_failed else self._not_begun()
+                cause = failure_error(upload.last_failure) if is_failed else self._not_begun()
                 pause = self._score.connection.retry.delay_seconds(failures := failures + 1, cause)
                 if pause is None and not is_failed:
                     raise cause
@@ -322,21 +376,6 @@ class _Transfer:
         )
 
 
-def _aborted_error(upload: Upload, message: str) -> UploadAbortedError:
-    """Return the error that a call to this ABORTED upload would have raised."""
-    reason = AbortReason.Name(upload.abort_reason).removeprefix("ABORT_REASON_")
-    return UploadAbortedError(
-        message,
-        service="score",
-        code=grpc.StatusCode.NOT_FOUND,
-        reason="UPLOAD_ABORTED",
-        metadata={"upload_id": upload.upload_id, "abort_reason": reason},
-    )
-
-
-def _failure_error(failure: UploadFailure) -> ServiceError:
-    """Return the error that a completion's failure would have been, had a call raised it."""
-    kind = ServiceError.reasons.get(failure.reason, ServiceError)
-    is_transient = failure.reason in _TRANSIENT_FAILURES
-    code = grpc.StatusCode.UNAVAILABLE if is_transient else grpc.StatusCode.FAILED_PRECONDITION
-    return kind(failure.message, service="score", code=code, reason=failure.reason)
+def _has(part: UploadPart, xxh3_128: str, md5: str) -> bool:
+    """Whether a part has these digests, as far as the server knows any."""
+    return bool(xxh3_128) and part.xxh3_128 == xxh3_128 if part.xxh3_128 else bool(md5) and part.md5 == md5

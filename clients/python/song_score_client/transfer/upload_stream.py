@@ -14,7 +14,7 @@ from song_score_client.connection import CallMetadata
 from song_score_client.errors import ClientError, IntegrityError
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import CHUNK_BYTES, LocalFile
-from song_score_client.transfer.parts import PartQueue, part_range
+from song_score_client.transfer.parts import Parts, part_range
 from song_score_client.transfer.rate import RateLimit
 
 METHOD = "/score.v1.UploadService/WriteUpload"
@@ -29,7 +29,7 @@ class UploadStream:
 
     upload: Upload
     file: LocalFile
-    queue: PartQueue
+    queue: Parts
     replaced: set[int]
     """Parts that are persisted with other bytes than the file has; those found on the way join them."""
     listener: Listener
