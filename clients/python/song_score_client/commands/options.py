@@ -3,6 +3,7 @@
 from __future__ import annotations  # no cost where nothing is checked
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,6 +41,7 @@ VerifyConnection = Annotated[
     bool,
     typer.Option("--verify-connection/--no-verify-connection", help="Ask first whether Score can work at all."),
 ]
+StateDir = Annotated[Path | None, typer.Option(help="Where it is noted what was sent. [~/.local/state/song-score]")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file that fails.")]
 
 

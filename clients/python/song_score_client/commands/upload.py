@@ -4,6 +4,7 @@
 
 from __future__ import annotations  # names that only types need are not imported
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +14,23 @@ import typer
 from song_score_client.commands import options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from song_score_client.commands.score_session import ScoreSession
     from song_score_client.score import ScoreClient
     from song_score_client.transfer.batch import Receipt, Transfer
     from song_score_client.transfer.listener import Listener
     from song_score_client.transfer.rate import RateLimit
     from song_score_client.upload_manifest import ManifestEntry
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOptions:
+    """How to upload, whatever it is."""
+
+    streams: int
+    rate: RateLimit | None
+    state_dir: Path | None
 
 
 def upload(  # noqa: PLR0913 - one parameter an option
@@ -32,12 +44,11 @@ def upload(  # noqa: PLR0913 - one parameter an option
     analysis_id: Annotated[str | None, typer.Option(help="All files of an analysis, found by name.")] = None,
     study_id: options.StudyId = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, send nothing.")] = False,
+    verify_connection: options.VerifyConnection = True,
     parallel: options.Parallel = options.PARALLEL,
     streams: options.Streams = 1,
     max_rate: options.MaxRate = None,
-    state_dir: Annotated[
-        Path | None, typer.Option(help="Where it is noted what was sent. [~/.local/state/song-score]")
-    ] = None,
+    state_dir: options.StateDir = None,
     fail_fast: options.FailFast = False,
 ) -> None:
     """Send files to Score; each is verified there before it becomes visible.
@@ -61,10 +72,11 @@ def upload(  # noqa: PLR0913 - one parameter an option
         raise typer.Exit(check_upload(session, entries))
     tune_allocator()
     batch = Batch(parallel, fail_fast=fail_fast)
-    rate = None if max_rate is None else batch.rate_limit(max_rate)
+    chosen = UploadOptions(streams, None if max_rate is None else batch.rate_limit(max_rate), state_dir)
     with session.open_score() as score:
-        transfers = [_transfer(score, entry, streams, rate, state_dir) for entry in entries]
-        code = run_transfers(batch, transfers, session.open_progress(), "sent")
+        if verify_connection:
+            session.verify_connection(score)
+        code = run_transfers(batch, upload_transfers(score, entries, chosen), session.open_progress(), "sent")
     raise typer.Exit(code)
 
 
@@ -95,27 +107,22 @@ def _entries(
     return match_files(files, directory)
 
 
-def _transfer(
-    score: ScoreClient, entry: ManifestEntry, streams: int, rate: RateLimit | None, state_dir: Path | None
-) -> Transfer:
+def upload_transfers(score: ScoreClient, entries: Sequence[ManifestEntry], chosen: UploadOptions) -> list[Transfer]:
+    """Return a transfer for each file, in their order."""
+    return [_transfer(score, entry, chosen) for entry in entries]
+
+
+def _transfer(score: ScoreClient, entry: ManifestEntry, chosen: UploadOptions) -> Transfer:
     from song_score_client.transfer.batch import Transfer
 
     try:
         size_bytes = entry.path.stat().st_size
     except OSError:
         size_bytes = 0  # its own turn says what is wrong
-    run = partial(_send, score, entry, streams, rate, state_dir)
-    return Transfer(entry.path.name, entry.object_id, size_bytes, run)
+    return Transfer(entry.path.name, entry.object_id, size_bytes, partial(_send, score, entry, chosen))
 
 
-def _send(
-    score: ScoreClient,
-    entry: ManifestEntry,
-    streams: int,
-    rate: RateLimit | None,
-    state_dir: Path | None,
-    listener: Listener,
-) -> Receipt:
+def _send(score: ScoreClient, entry: ManifestEntry, chosen: UploadOptions, listener: Listener) -> Receipt:
     from song_score_client.transfer.batch import Receipt
     from song_score_client.transfer.upload import upload_file
 
@@ -124,9 +131,9 @@ def _send(
         entry.object_id,
         entry.path,
         expected_md5=entry.md5,
-        streams=streams,
-        rate=rate,
-        state_dir=state_dir,
+        streams=chosen.streams,
+        rate=chosen.rate,
+        state_dir=chosen.state_dir,
         listener=listener,
     )
     return Receipt(result.sent_bytes, result.part_total, result.kept_part_total, result.stored_object.md5)
