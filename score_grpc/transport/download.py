@@ -14,9 +14,11 @@ from score_grpc.domain.errors import DrainingError, FieldInvalidError
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.messages import object_message, signed_request_message
 from score_grpc.transport.pages import page_limit, page_of, page_start
+from score_grpc.transport.small_objects import read_response
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.read import ReadSession, read_action
 from score_grpc.use_cases.signing import sign_reads
+from score_grpc.use_cases.small_reads import read_small_objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,15 @@ class DownloadServicer(DownloadServiceServicer):
             stored_object=object_message(session.stored), requests=map(signed_request_message, requests)
         )
 
+    def ReadObjects(
+        self, request: pb.ReadObjectsRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ReadObjectsResponse]:
+        """Read many small objects."""
+        action = read_action(allow_unpublished=request.allow_unpublished)
+        caller = self.callers.of(context)
+        for index, answer in read_small_objects(self.environment, caller, action, request.object_ids):
+            yield read_response(index, answer)
+
     def GetChunkManifest(
         self, request: pb.GetChunkManifestRequest, context: grpc.ServicerContext
     ) -> pb.GetChunkManifestResponse:
@@ -73,7 +84,8 @@ class DownloadServicer(DownloadServiceServicer):
                     offset=plan.offset(part.part_number),
                     size_bytes=part.size_bytes,
                     xxh3_128=part.xxh3_128,
-                    md5=part.md5,
+                    # What it was signed with is no news, and no proof, once its bytes were read.
+                    md5="" if part.xxh3_128 else part.md5,
                     is_damaged=part.part_number in damaged,
                 )
                 for part in parts

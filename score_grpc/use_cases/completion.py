@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -58,7 +59,7 @@ REASONS: dict[type[ScoreError], str] = {
 }
 """What leads a completion back to OPEN, by the name the contract gives it."""
 _FAILURES = tuple(REASONS)
-_FAILURES_AFTER_ASSEMBLY: tuple[type[Exception], ...] = (DamagedPartError, *_FAILURES)
+_FAILURES_AFTER_ASSEMBLY: tuple[type[Exception], ...] = (DamagedPartError, PartsLostError, *_FAILURES)
 
 _log = structlog.get_logger()
 
@@ -84,6 +85,7 @@ class CompletionJob:
         self._upload = upload
         self._staging = Staging(upload.staging_key, upload.staging_token)
         self._parts: Sequence[UploadPart] = self._ledger.parts(upload_id, 0, limits.PARTS_MAX)
+        self._unseen = {part.part_number for part in self._parts if not part.xxh3_128}
         try:
             self._make_visible()
         except DamagedPartError as damaged:
@@ -105,10 +107,13 @@ class CompletionJob:
             _require_md5(upload, md5, registration)
         stored = self._store.assemble(self._staging, self._staged_parts())
         try:
-            md5 = md5 or self._read_back(stored)
+            if md5 is None:
+                md5 = self._read_back(stored)
+                self._require_signed_parts(stored, md5, registration)
             with self._changing(md5):
                 registration = self._registration()
                 _require_md5(upload, md5, registration)
+                self._fill_digests()
                 is_visible = self._ledger.complete(self._object_of(registration, stored, md5))
         except _FAILURES_AFTER_ASSEMBLY:
             self._unassemble()
@@ -179,21 +184,55 @@ class CompletionJob:
         return registration
 
     def _read_back(self, stored: StoredBytes) -> str:
-        """Return the MD5 of the assembled object. Raises DamagedPartError, StoreUnavailableError."""
+        """Return the MD5 of the assembled object; the parts know their xxh3_128 afterwards.
+
+        Raises DamagedPartError, StoreUnavailableError.
+        """
         md5, offset = hashlib.md5(usedforsecurity=False), 0
-        for part in self._parts:
+        self._parts = parts = list(self._parts)
+        for index, part in enumerate(parts):
             digest = PartDigest()
-            try:
-                for piece in self._store.read(self._staging.key, stored.version, offset, part.size_bytes):
-                    md5.update(piece)
-                    digest.update(piece)
-            except StoredBytesCorruptError as error:
-                raise DamagedPartError(part) from error
-            if digest.hexdigest() != part.xxh3_128:
+            for piece in self._part_pieces(stored, part):
+                md5.update(piece)
+                digest.update(piece)
+            if part.xxh3_128 not in {"", digest.hexdigest()}:  # empty: it came by a signed URL, and is seen now
                 raise DamagedPartError(part)
+            parts[index] = replace(part, xxh3_128=digest.hexdigest())
             offset += part.size_bytes
             self._renew(offset)
         return md5.hexdigest()
+
+    def _require_signed_parts(self, stored: StoredBytes, md5: str, registration: Registration) -> None:
+        """Look, where the whole is wrong, for parts that are not what their signed URLs were made for.
+
+        Raises PartsLostError naming them, StoreUnavailableError. Where the whole is right, so are its parts: no byte
+        is hashed for nothing.
+        """
+        if md5 == registration.md5:
+            return
+        wrong = [part.part_number for part in self._parts if part.md5 and self._md5_of(stored, part) != part.md5]
+        if wrong:
+            raise PartsLostError(f"{len(wrong)} parts of {self._staging.key} have another MD5 than was signed.", wrong)
+
+    def _md5_of(self, stored: StoredBytes, part: UploadPart) -> str:
+        md5 = hashlib.md5(usedforsecurity=False)
+        for piece in self._part_pieces(stored, part):
+            md5.update(piece)
+        self._renew(self._upload.size_bytes)
+        return md5.hexdigest()
+
+    def _part_pieces(self, stored: StoredBytes, part: UploadPart) -> Iterator[memoryview]:
+        offset = self._upload.plan.offset(part.part_number)
+        try:
+            yield from self._store.read(self._staging.key, stored.version, offset, part.size_bytes)
+        except StoredBytesCorruptError as error:
+            raise DamagedPartError(part) from error
+
+    def _fill_digests(self) -> None:
+        """Note what was learned of parts that came by signed URLs."""
+        filled = [part for part in self._parts if part.part_number in self._unseen]
+        if filled:
+            self._environment.signed_parts.fill_digests(self._upload.upload_id, filled)
 
     def _renew(self, hashed_size_bytes: int) -> None:
         """Keep the lease, from time to time. Raises NotOursError where the work must stop."""
@@ -212,10 +251,7 @@ class CompletionJob:
         except StoreUnavailableError as error:
             # Not OPEN yet: who replaced a part then would find no staging, and lose the others.
             raise RuntimeError(f"{self._staging.key} can't be reopened: {error}") from error
-        self._parts = [
-            UploadPart(part.part_number, part.size_bytes, part.xxh3_128, again.etag)
-            for part, again in zip(self._parts, staged, strict=True)
-        ]
+        self._parts = [replace(part, store_etag=again.etag) for part, again in zip(self._parts, staged, strict=True)]
 
     def _staged_parts(self) -> Sequence[StagedPart]:
         offset = self._upload.plan.offset

@@ -78,7 +78,7 @@ class PrefixHash:
 def mark_parts(parts: Iterable[UploadPart], mark: bytes = b"") -> bytes:
     """Return a short mark of these parts' digests in their order, following those of `mark`."""
     for part in parts:
-        mark = hashlib.blake2b(mark + part.xxh3_128.encode(), digest_size=16).digest()
+        mark = hashlib.blake2b(mark + (part.xxh3_128 or part.md5).encode(), digest_size=16).digest()
     return mark
 
 
@@ -134,8 +134,9 @@ class Hashing:
     def finish(self, upload: Upload, parts: Sequence[UploadPart], on_progress: Callable[[int], None]) -> str | None:
         """Return the MD5 of the whole: of exactly these parts, which are all.
 
-        None where the store can't read a staging, or it is assembled already. `on_progress` is told the bytes hashed,
-        after each part; what it raises ends the work. Raises DamagedPartError, StoreUnavailableError.
+        None where the store can't read a staging, it is assembled already, or a part was never seen here.
+        `on_progress` is told the bytes hashed, after each part; what it raises ends the work. Raises DamagedPartError,
+        StoreUnavailableError.
         """
         prefix = self._prefix(upload.upload_id)
         on_progress(prefix.hashed_bytes)
@@ -192,7 +193,7 @@ class Hashing:
     def _add_parts(
         self, upload: Upload, prefix: PrefixHash, on_progress: Callable[[int], None] = lambda _: None
     ) -> bool:
-        """Hash the persisted parts that come next, up to a bound. False where the store can't read a staging."""
+        """Hash the persisted parts that come next, up to a bound. False where the staging can't be read."""
         for part in self._ledger.parts(upload.upload_id, prefix.hashed_parts, _PARTS_PER_LOOK):
             with prefix.lock:
                 if part.part_number <= prefix.hashed_parts:
@@ -200,6 +201,8 @@ class Hashing:
                 if part.part_number != prefix.hashed_parts + 1:
                     break
                 staging = Staging(upload.staging_key, upload.staging_token)
+                if not part.xxh3_128:
+                    return False  # a part that nobody has seen yet is read back with the whole
                 pieces = self._store.read_staged(staging, upload.plan.offset(part.part_number), part.size_bytes)
                 if pieces is None:
                     return False
