@@ -79,8 +79,11 @@ class WriteSession:
         self._abandon_part()
         self._claims.leave(self._upload.upload_id)
 
-    def take(self, chunk: UploadChunk) -> UploadPart | Resend | None:
+    def take(self, chunk: UploadChunk, md5: str = "") -> UploadPart | Resend | None:
         """Take one chunk; return the part if it is now persisted, or what to send again.
+
+        `md5` is that of the whole part, to be recorded with it; who does not know it by the part's last chunk gives
+        none.
 
         Raises FieldInvalidError, ChunkOutOfOrderError, ChunkCorruptError, PartTakenOverError, UploadNotOpenError,
         UploadAbortedError, AnalysisNotUnpublishedError, SongUnavailableError, StoreFullError,
@@ -109,7 +112,7 @@ class WriteSession:
                 if known is not None:
                     return known
             self._awaited = None
-            return self._write(chunk)
+            return self._write(chunk, md5)
         except StagingLostError as error:
             self._restage()
             return self._write_again(number, StoreUnavailableError(str(error)))
@@ -171,7 +174,7 @@ class WriteSession:
         if stage(self._environment, self._upload.upload_id, self._staging.key, self._staging.token):
             self._hashing.restart(self._upload.upload_id)
 
-    def _write(self, chunk: UploadChunk) -> UploadPart | Resend | None:
+    def _write(self, chunk: UploadChunk, md5: str) -> UploadPart | Resend | None:
         part = self._part
         if part is None or part.claim.part_number != chunk.part_number or part.received_bytes != chunk.offset:
             is_same = part is not None and part.claim.part_number == chunk.part_number
@@ -186,14 +189,14 @@ class WriteSession:
                 part.writer.write(chunk.data)
                 part.digest.update(chunk.data)
                 part.received_bytes += chunk.data.nbytes
-                return self._persist(part) if part.received_bytes == part.size_bytes else None
+                return self._persist(part, md5) if part.received_bytes == part.size_bytes else None
         except StoreUnavailableError as error:
             return self._write_again(chunk.part_number, error)
 
-    def _persist(self, part: _OpenPart) -> UploadPart:
+    def _persist(self, part: _OpenPart, md5: str) -> UploadPart:
         etag = part.writer.commit()
         number = part.claim.part_number
-        persisted = UploadPart(number, part.size_bytes, part.digest.hexdigest(), etag)
+        persisted = UploadPart(number, part.size_bytes, part.digest.hexdigest(), etag, md5)
         self._ledger.add_part(self._upload.upload_id, persisted, self._epoch, self._staging.token)
         self._hashing.follow(self._upload.upload_id)
         return persisted
