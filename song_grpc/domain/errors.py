@@ -18,6 +18,7 @@ SongError
 ├── IdNotFoundError · IdServiceError · IdServiceAnswerError                                         id service
 ├── ResumeTokenExpiredError · EventBrokerMissingError                                                   events
 ├── ObjectsMissingError · ObjectSizesMismatchError · ObjectChecksumsMismatchError           Score's other bytes
+│   └── ObjectsChangingError                                                                      retry
 ├── ScoreUnreachableError · ScoreTimedOutError · ScoreAnswerUnusableError                               Score
 ├── ScopeMissingError · TokenMissingError                                                         not allowed
 ├── AnalysisBusyError · ValidationUnfinishedError · ScoreBusyError · CallerLeftError              retry
@@ -194,6 +195,10 @@ class StorageError(SongError):
 
 class ObjectsMissingError(StorageError):
     """Score does not hold these objects VERIFIED."""
+
+
+class ObjectsChangingError(StorageError):
+    """Score replaces or deletes these objects at this moment."""
 
 
 class ObjectSizesMismatchError(StorageError):

@@ -7,6 +7,7 @@ from song_grpc.domain.analysis import File
 from song_grpc.domain.errors import (
     FilesLostError,
     ObjectChecksumsMismatchError,
+    ObjectsChangingError,
     ObjectSizesMismatchError,
     ObjectsMissingError,
 )
@@ -21,6 +22,8 @@ class StoredObject:
     md5: str
     is_verified: bool
     """Score has hashed every byte."""
+    is_changing: bool = False
+    """Score replaces or deletes it at this moment."""
 
 
 def check_has_files(analysis_id: str, files: Sequence[File]) -> None:
@@ -30,7 +33,10 @@ def check_has_files(analysis_id: str, files: Sequence[File]) -> None:
 
 
 def check_stored(analysis_id: str, files: Sequence[File], stored: Mapping[str, StoredObject]) -> None:
-    """Raise the first of ObjectsMissing-, ObjectSizesMismatch- and ObjectChecksumsMismatchError that holds."""
+    """Raise the first of ObjectsChanging-, -Missing-, -SizesMismatch- and -ChecksumsMismatchError that holds."""
+    if changing := [file for file in files if file.object_id in stored and stored[file.object_id].is_changing]:
+        text = f"Score replaces or deletes {_listed(changing)} at this moment: nothing changed, retry"
+        raise ObjectsChangingError(text, analysis_id, _ids(changing))
     missing = [file for file in files if file.object_id not in stored or not stored[file.object_id].is_verified]
     if missing:
         text = f"Score does not hold {_listed(missing)} verified: upload first"

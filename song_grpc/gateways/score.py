@@ -68,7 +68,7 @@ class ScoreGateway:
                 raise ScoreAnswerUnusableError("Score did not answer about the objects it was asked about")
             for object_id, item in stored.items():
                 verified = item.verification == VERIFICATION_VERIFIED
-                found[object_id] = StoredObject(object_id, item.size_bytes, item.md5, verified)
+                found[object_id] = StoredObject(object_id, item.size_bytes, item.md5, verified, item.is_changing)
         return found
 
     def _ask(self, object_ids: Sequence[str], timeout_seconds: float) -> BatchGetObjectsResponse:

@@ -37,6 +37,7 @@ ERRORS = ErrorTable(
         errors.ObjectChecksumsMismatchError: Entry(
             StatusCode.FAILED_PRECONDITION, "MISMATCHING_STORAGE_OBJECT_CHECKSUMS"
         ),
+        errors.ObjectsChangingError: Entry(StatusCode.ABORTED, "CHANGING_STORAGE_OBJECTS", _RETRY_SECONDS),
         errors.ScoreAnswerUnusableError: Entry(StatusCode.UNAVAILABLE, "STORAGE_SERVICE_ERROR"),
         errors.ScoreUnreachableError: Entry(StatusCode.UNAVAILABLE, "GATEWAY_IS_DOWN", _RETRY_SECONDS),
         errors.ScoreTimedOutError: Entry(StatusCode.DEADLINE_EXCEEDED, "GATEWAY_TIMED_OUT", _RETRY_SECONDS),

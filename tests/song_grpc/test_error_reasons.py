@@ -162,6 +162,13 @@ def missing_storage_objects(world: World, study_id: str) -> Provoked:
     return lambda: world.publish(study_id, analysis.analysis_id), facts
 
 
+@scene(grpc.StatusCode.ABORTED)
+def changing_storage_objects(world: World, study_id: str) -> Provoked:
+    analysis, facts = submitted(world, study_id)
+    world.score.hold(analysis, is_changing=True)
+    return lambda: world.publish(study_id, analysis.analysis_id), facts
+
+
 @scene(STATE_FIRST)
 def mismatching_storage_object_sizes(world: World, study_id: str) -> Provoked:
     analysis, facts = submitted(world, study_id)

@@ -23,18 +23,21 @@ ClientError
     │   ├── DonorDataMismatchError · SpecimenDataMismatchError · SampleDataMismatchError
     │   ├── SpecimenDonorMismatchError · SampleSpecimenMismatchError · ObjectsMissingError
     │   ├── ObjectExistsError · UploadNotOpenError · PartsMissingError · PartTakenOverError
+    │   ├── UploadConflictError · DeleteRefusedError · SigningUnsupportedError
     │   └── GenerationChangedError · AnalysisNotUnpublishedError · AnalysisNotPublishedError
     ├── IntegrityError                     the bytes are not the ones registered, sent or stored
     │   ├── ObjectSizesMismatchError · ObjectChecksumsMismatchError · ObjectDigestMismatchError
     │   ├── SizeNotRegisteredError · Md5NotRegisteredError
     │   └── ChunkCorruptError · StoredBytesCorruptError · FilesLostError
     ├── AccessError                        another token, or another scope
-    │   └── TokenMissingError · TokenInvalidError · TokenExpiredError · ScopeMissingError
+    │   ├── TokenMissingError · TokenInvalidError · TokenExpiredError · ScopeMissingError
+    │   └── SignatureInvalidError
     ├── UnavailableError                   not now: later, or once something is running again
     │   ├── UnreachableError               nothing answers at the address; never sent by a service
     │   ├── DeadlineExceededError          no answer in time; never sent by a service
     │   ├── ServiceUnavailableError · ScoreUnreachableError · ScoreTimedOutError · ScoreAnswerUnusableError
     │   ├── SongUnavailableError · StoreUnavailableError · LedgerUnavailableError · DrainingError
+    │   ├── ChangingError · ObjectsChangingError
     │   ├── IdServiceError · IdServiceAnswerError · IdentityProviderAnswerError
     │   └── TooManyStreamsError · StoreFullError
     ├── UnimplementedError                 this server does not offer the method; never sent by a service
@@ -344,6 +347,10 @@ class UnavailableError(ServiceError):
 
 class ChangingError(UnavailableError, reason="CHANGING"):
     """The object is being replaced or deleted, or its analysis published, at this moment."""
+
+
+class ObjectsChangingError(UnavailableError, reason="CHANGING_STORAGE_OBJECTS"):
+    """Score replaces or deletes files of the analysis at this moment (`metadata["object_ids"]`)."""
 
 
 class UnreachableError(UnavailableError):

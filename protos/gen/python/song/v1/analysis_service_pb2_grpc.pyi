@@ -150,7 +150,8 @@ class AnalysisServiceStub:
     PublishAnalysis: _grpc.UnaryUnaryMultiCallable[_analysis_service_pb2.PublishAnalysisRequest, _analysis_service_pb2.PublishAnalysisResponse]
     """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
     with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks. While Score is
-    asked, for at most 60 s, the analysis is marked as publishing (`RegisteredObject.publishing`): its objects must not be replaced then.
+    asked, for at most 60 s, the analysis is marked as publishing (`RegisteredObject.publishing`): its objects
+    must not be replaced or deleted then. One that is being so already refuses the publish.
     With `validate_only`, all checks are made in any state but SUPPRESSED, and nothing changes.
 
     Errors:
@@ -161,6 +162,8 @@ class AnalysisServiceStub:
                                               (the first 20) and `object_count`.
       FAILED_PRECONDITION MISMATCHING_STORAGE_OBJECT_SIZES, MISMATCHING_STORAGE_OBJECT_CHECKSUMS
                                               Score holds other bytes; metadata as above.
+      ABORTED CHANGING_STORAGE_OBJECTS        Score replaces or deletes these files at this moment; nothing
+                                              changed, retry. Metadata as above.
       DATA_LOSS ANALYSIS_MISSING_FILES        the stored analysis has no file.
       UNAVAILABLE GATEWAY_IS_DOWN             Score can't be reached; nothing changed, retry.
       DEADLINE_EXCEEDED GATEWAY_TIMED_OUT     Score did not answer in time; nothing changed, retry.
@@ -409,7 +412,8 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _analysis_service_pb2.PublishAnalysisResponse:
         """Publishes an analysis after Score has confirmed, in batches, that it holds every file VERIFIED
         with the registered size and MD5. A PUBLISHED analysis stays as it is, without new checks. While Score is
-        asked, for at most 60 s, the analysis is marked as publishing (`RegisteredObject.publishing`): its objects must not be replaced then.
+        asked, for at most 60 s, the analysis is marked as publishing (`RegisteredObject.publishing`): its objects
+        must not be replaced or deleted then. One that is being so already refuses the publish.
         With `validate_only`, all checks are made in any state but SUPPRESSED, and nothing changes.
 
         Errors:
@@ -420,6 +424,8 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
                                                   (the first 20) and `object_count`.
           FAILED_PRECONDITION MISMATCHING_STORAGE_OBJECT_SIZES, MISMATCHING_STORAGE_OBJECT_CHECKSUMS
                                                   Score holds other bytes; metadata as above.
+          ABORTED CHANGING_STORAGE_OBJECTS        Score replaces or deletes these files at this moment; nothing
+                                                  changed, retry. Metadata as above.
           DATA_LOSS ANALYSIS_MISSING_FILES        the stored analysis has no file.
           UNAVAILABLE GATEWAY_IS_DOWN             Score can't be reached; nothing changed, retry.
           DEADLINE_EXCEEDED GATEWAY_TIMED_OUT     Score did not answer in time; nothing changed, retry.

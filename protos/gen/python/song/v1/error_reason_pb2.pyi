@@ -152,6 +152,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. The identity provider's answer can't be used."""
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 56
     """RESOURCE_EXHAUSTED. Every stream this server admits is taken. Retry after RetryInfo."""
+    ERROR_REASON_CHANGING_STORAGE_OBJECTS: _ErrorReason.ValueType  # 57
+    """ABORTED. Score replaces or deletes these objects at this moment; nothing changed. Retry."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: `google.rpc.ErrorInfo.reason` is the value's name without the prefix
@@ -292,4 +294,6 @@ ERROR_REASON_BAD_REPLY_FROM_GATEWAY: ErrorReason.ValueType  # 55
 """UNAVAILABLE. The identity provider's answer can't be used."""
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 56
 """RESOURCE_EXHAUSTED. Every stream this server admits is taken. Retry after RetryInfo."""
+ERROR_REASON_CHANGING_STORAGE_OBJECTS: ErrorReason.ValueType  # 57
+"""ABORTED. Score replaces or deletes these objects at this moment; nothing changed. Retry."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
