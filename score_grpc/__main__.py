@@ -21,6 +21,7 @@ from score_grpc.database.ledger import Ledger
 from score_grpc.database.leftovers import Leftovers
 from score_grpc.database.lists import Lists
 from score_grpc.database.signed_parts import SignedParts
+from score_grpc.database.small_objects import SmallObjects
 from score_grpc.database.retired import RetiredKeys
 from score_grpc.domain import limits
 from score_grpc.domain.errors import StoreUnavailableError
@@ -40,6 +41,7 @@ from score_grpc.use_cases.collect import Collector
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.hashing import Hashing
+from score_grpc.use_cases.small_groups import SmallObjectStorer
 
 MIGRATIONS = "score_grpc.database:migrations"
 
@@ -130,6 +132,7 @@ class Score:
             generations=Generations(database),
             lists=Lists(database),
             signed_parts=SignedParts(database),
+            small_objects=SmallObjects(database, str(uuid4()), settings.layout),
             store=store,
             layout=settings.layout,
             registry=CachedRegistry(self._song),
@@ -139,6 +142,7 @@ class Score:
             draining=draining,
         )
         self._completions = Completions(environment)
+        self._small_objects = SmallObjectStorer(environment, self._completions)
         self.collector = Collector(
             environment, Leftovers(database, str(uuid4())), RetiredKeys(database, str(uuid4()))
         )
@@ -147,7 +151,7 @@ class Score:
             Service(
                 "score.v1.UploadService",
                 add_UploadServiceServicer_to_server,
-                UploadServicer(environment, callers, self._completions),
+                UploadServicer(environment, callers, self._completions, self._small_objects),
                 {"WriteUpload": Codec(deserialize_request=decode_write_request)},
             ),
             Service(
@@ -177,6 +181,7 @@ class Score:
     def stop(self) -> None:
         """Drain and stop. Completions under way are left for the next process."""
         self._server.stop()
+        self._small_objects.close()
         self._completions.close()
         self.collector.close()
         self.environment.hashing.close()

@@ -81,6 +81,27 @@ HASHED_UPLOADS: Final = 1000
 """How many uploads' hash states are kept in memory; those not kept are hashed again from the start."""
 
 DELETE_REASON_MAX_CHARS: Final = 1000
+SMALL_OBJECT_MAX_BYTES: Final = PART_DEFAULT_BYTES
+"""One object of WriteObjects and ReadObjects."""
+SMALL_OBJECT_HELD_BYTES: Final = MIB
+"""A larger one is not held in memory: it goes up through an upload of its own, and down piece by piece."""
+SMALL_OBJECTS_HELD_BYTES: Final = 2 * MIB
+"""Of one stream of WriteObjects, in objects that are not answered yet."""
+SMALL_OBJECTS_UNANSWERED: Final = 128
+"""Objects of one stream of WriteObjects that are not answered yet."""
+SMALL_OBJECTS_ANNOUNCED: Final = 1000
+"""Announced on one stream and not opened yet; Song's word about older ones is forgotten."""
+SMALL_OBJECT_LEASE_SECONDS: Final = 600.0
+"""How long a group may take until its keys are another's to free: beyond all time-outs of the store."""
+SMALL_GROUPS_AT_ONCE: Final = 8
+SMALL_PUTS_AT_ONCE: Final = 8
+WHOLE_UPLOAD_SECONDS: Final = 120.0
+"""How long an object of WriteObjects that goes through an upload of its own may wait for it."""
+WHOLE_UPLOAD_PAUSE_SECONDS: Final = 0.05
+"""Between two looks meanwhile."""
+SMALL_READS_BATCH: Final = 64
+"""Objects of ReadObjects that ledger and Song are asked about at once."""
+
 STREAM_AGE_SECONDS: Final = 3600.0
 """How long the bytes of an object that was replaced or deleted stay readable for streams under way."""
 CHANGING_SECONDS: Final = 60.0

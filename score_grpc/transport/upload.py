@@ -24,6 +24,7 @@ from score_grpc.transport.messages import (
     upload_state,
 )
 from score_grpc.transport.pages import page_limit, page_of, page_start
+from score_grpc.transport.small_objects import write_objects
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.manage import abort_upload, get_upload, list_uploads
@@ -35,6 +36,8 @@ from score_grpc.use_cases.signing import (
     signs_parts,
     unrecorded_parts,
 )
+from score_grpc.use_cases.small_groups import SmallObjectStorer
+from score_grpc.use_cases.small_objects import SmallObjectsSession
 from score_grpc.use_cases.start import start_upload
 from score_grpc.use_cases.write import Resend, WriteSession
 
@@ -48,6 +51,7 @@ class UploadServicer(UploadServiceServicer):
     environment: Environment
     callers: Callers
     completions: Completions
+    small_objects: SmallObjectStorer
 
     def StartUpload(self, request: pb.StartUploadRequest, context: grpc.ServicerContext) -> pb.StartUploadResponse:
         """Start, join, or find stored."""
@@ -129,6 +133,16 @@ class UploadServicer(UploadServiceServicer):
                 for part, result in zip(wanted, became, strict=True)
             ]
         )
+
+    def WriteObjects(
+        self, request_iterator: Iterator[pb.WriteObjectsRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.WriteObjectsResponse]:
+        """Store many small objects."""
+        session = SmallObjectsSession(self.environment.registry, self.small_objects, self.callers.of(context))
+        try:
+            yield from write_objects(session, request_iterator, self.environment.draining)
+        finally:
+            session.close()
 
     def GetUpload(self, request: pb.GetUploadRequest, context: grpc.ServicerContext) -> pb.GetUploadResponse:
         """Return an upload and a page of its parts."""

@@ -8,6 +8,7 @@ from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.lists import Lists
 from score_grpc.database.signed_parts import SignedParts
+from score_grpc.database.small_objects import SmallObjects
 from score_grpc.domain.layout import Layout
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import CachedRegistry
@@ -24,6 +25,7 @@ class Environment:
     generations: Generations
     lists: Lists
     signed_parts: SignedParts
+    small_objects: SmallObjects
     store: ObjectStore
     layout: Layout
     """Where new objects go in it."""

@@ -11,6 +11,7 @@ from score_grpc.domain.errors import (
     RangeInvalidError,
     StoredBytesCorruptError,
 )
+from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import UploadPart
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import Permission
@@ -25,8 +26,15 @@ def read_action(*, allow_unpublished: bool) -> Action:
 class ReadSession:
     """One stream that reads one generation of one object."""
 
-    def __init__(self, environment: Environment, principal: Principal, action: Action, object_id: str) -> None:
-        """Find the object and decide.
+    def __init__(
+        self,
+        environment: Environment,
+        principal: Principal,
+        action: Action,
+        object_id: str,
+        stored: StoredObject | None = None,
+    ) -> None:
+        """Find the object, unless the ledger was asked just now, and decide.
 
         Raises FieldInvalidError, ObjectNotFoundError, ScopeMissingError, AnalysisNotPublishedError,
         SongUnavailableError.
@@ -36,7 +44,7 @@ class ReadSession:
             self._permission = Permission(environment.registry, principal, action, object_id)
         except ObjectNotRegisteredError:
             raise object_not_found(object_id) from None
-        stored = environment.ledger.objects([object_id]).get(object_id)
+        stored = stored or environment.ledger.objects([object_id]).get(object_id)
         if stored is None:
             raise object_not_found(object_id)
         self._ledger, self._store = environment.ledger, environment.store
@@ -82,9 +90,9 @@ class ReadSession:
                 self._permission.renew()
         except StoredBytesCorruptError as error:
             self._require_current()
-            raise self._corrupt(offset // self.stored.part_size_bytes + 1, str(error)) from error
+            raise self.corrupt(offset // self.stored.part_size_bytes + 1, str(error)) from error
         if damaged is not None:
-            raise self._corrupt(damaged, "the last verification found other bytes there than were uploaded")
+            raise self.corrupt(damaged, "the last verification found other bytes there than were uploaded")
 
     def _damaged_part(self, offset: int, size_bytes: int) -> int | None:
         """Return the first part of the range that is known to be damaged."""
@@ -104,7 +112,8 @@ class ReadSession:
                 f"{self.stored.file_name} was replaced while it was read: start anew", generation=str(stored.generation)
             )
 
-    def _corrupt(self, part_number: int, why: str) -> StoredBytesCorruptError:
+    def corrupt(self, part_number: int, why: str) -> StoredBytesCorruptError:
+        """Return the error that says of a part that its bytes are not those that were uploaded."""
         return StoredBytesCorruptError(
             f"{self.stored.file_name}: part {part_number} of object {self.stored.object_id} is damaged in the store "
             f"({why}): upload the file again to mend it",

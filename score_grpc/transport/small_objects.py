@@ -1,0 +1,72 @@
+"""WriteObjects and ReadObjects: many small objects over one stream."""
+
+import threading
+from collections.abc import Iterator
+
+from score.v1 import download_service_pb2, upload_service_pb2
+from score.v1.upload_service_pb2 import ServerDrain, WriteObjectsRequest, WriteObjectsResponse
+
+from byte_path.digests import chunk_digest
+from score_grpc.domain.errors import FieldInvalidError
+from score_grpc.domain.stored_objects import StoredObject
+from score_grpc.transport.item_errors import item_error
+from score_grpc.transport.messages import object_message
+from score_grpc.use_cases.small_objects import SmallObjectsSession
+from score_grpc.use_cases.small_reads import Answer, Whole
+
+_WRITE = "/score.v1.UploadService/WriteObjects"
+_READ = "/score.v1.DownloadService/ReadObjects"
+
+
+def write_objects(
+    session: SmallObjectsSession, requests: Iterator[WriteObjectsRequest], draining: threading.Event
+) -> Iterator[WriteObjectsResponse]:
+    """Take the messages of a stream, and answer as far as there is something to say."""
+    told_to_drain = False
+    for request in requests:
+        _take(session, request)
+        for index, outcome in session.answers():
+            yield _written(index, outcome)
+        if draining.is_set() and not told_to_drain:
+            told_to_drain = True
+            yield WriteObjectsResponse(index=-1, drain=ServerDrain())
+    for index, outcome in session.rest():
+        yield _written(index, outcome)
+
+
+def read_response(index: int, answer: Answer) -> download_service_pb2.ReadObjectsResponse:
+    """Return the message of an answer."""
+    response = download_service_pb2.ReadObjectsResponse(index=index)
+    match answer:
+        case StoredObject():
+            response.stored_object.CopyFrom(object_message(answer))
+        case memoryview():
+            response.data.xxh3_64 = chunk_digest(answer)
+            response.data.data = answer.tobytes()
+        case Whole(xxh3_128):
+            response.end.xxh3_128 = xxh3_128
+        case Exception():
+            response.refusal.CopyFrom(item_error(answer, _READ))
+    return response
+
+
+def _take(session: SmallObjectsSession, request: WriteObjectsRequest) -> None:
+    match request.WhichOneof("message"):
+        case "announce":
+            session.announce(request.announce.object_ids)
+        case "open":
+            wanted = request.open
+            session.open(wanted.object_id, wanted.size_bytes, wanted.expected_md5, replace=wanted.replace)
+        case "chunk":
+            chunk = request.chunk
+            session.take(memoryview(chunk.data), chunk.xxh3_64 if chunk.HasField("xxh3_64") else None)
+        case "finish":
+            session.finish()
+        case _:
+            raise FieldInvalidError("message", "a message must have an 'announce', 'open', 'chunk' or 'finish'")
+
+
+def _written(index: int, outcome: StoredObject | Exception) -> upload_service_pb2.WriteObjectsResponse:
+    if isinstance(outcome, StoredObject):
+        return WriteObjectsResponse(index=index, stored_object=object_message(outcome))
+    return WriteObjectsResponse(index=index, refusal=item_error(outcome, _WRITE))
