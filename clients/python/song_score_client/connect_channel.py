@@ -46,9 +46,13 @@ Parse = Callable[[bytes], Any]
 class ConnectError(grpc.RpcError, grpc.Call):
     """A call that failed, as grpc would have raised it."""
 
-    def __init__(self, code: grpc.StatusCode, details: str, status: Status | None = None) -> None:
+    def __init__(
+        self, code: grpc.StatusCode, details: str, status: Status | None = None, *, is_answer: bool = False
+    ) -> None:
         super().__init__(details)
         self._code, self._details, self._status = code, details, status
+        self.is_answer = is_answer
+        """Whether a server of the protocol said so, and not a proxy, another server or nobody."""
 
     def code(self) -> grpc.StatusCode:
         """Return the code."""
@@ -213,7 +217,7 @@ def _error_of(answer: HTTPResponse, data: bytes) -> ConnectError:
             return ConnectError(grpc.StatusCode.UNIMPLEMENTED, f"{reason}, and no answer of a service")
         return ConnectError(_CODES_OF_PROXIES.get(answer.status, grpc.StatusCode.UNKNOWN), reason)
     # A server that knows no such method says so as Connect has it, and without a status of the contract.
-    return ConnectError(code, status.message, status if status.details else None)
+    return ConnectError(code, status.message, status if status.details else None, is_answer=True)
 
 
 def _media_type(answer: HTTPResponse) -> str:

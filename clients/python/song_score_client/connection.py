@@ -307,8 +307,8 @@ class Connection:
         check = _health(self.channel)
         try:
             answer = check(StringValue(value=service_name), timeout=deadline_seconds, metadata=self.metadata)
-        except grpc.RpcError:
-            return False
+        except grpc.RpcError as error:
+            return _is_answer(error)
         return answer.value == _SERVING
 
     def close(self) -> None:
@@ -335,9 +335,15 @@ def _is_answered(channel: grpc.Channel) -> bool:
     """Whether a service is at the other end, in whatever health."""
     try:
         _health(channel)(StringValue(), timeout=PING_DEADLINE_SECONDS)
-    except grpc.RpcError:
-        return False
+    except grpc.RpcError as error:
+        return _is_answer(error)
     return True
+
+
+def _is_answer(error: grpc.RpcError) -> bool:
+    """Whether a service is at the other end of HTTP, and only its health can't be asked for there."""
+    is_unknown = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNIMPLEMENTED
+    return is_unknown and getattr(error, "is_answer", False)
 
 
 def _answer_seconds(channel: grpc.Channel) -> float:

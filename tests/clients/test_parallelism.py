@@ -1,0 +1,254 @@
+"""How many streams a transfer takes: on paths that are calculated, and with queues and threads that are real."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from song_score_client.transfer.gathering import Gathering
+from song_score_client.transfer.listener import Listener
+from song_score_client.transfer.parallelism import (
+    HOLD_WINDOWS,
+    MAX_STREAMS,
+    START_STREAMS,
+    WINDOW_SECONDS,
+    Share,
+    StreamControl,
+    Streams,
+    metered,
+)
+from song_score_client.transfer.parts import PartQueue, Parts
+from song_score_client.transfer.streams import run_streams
+
+MIB = 1024 * 1024
+
+
+def long_path(per_stream: float, whole: float) -> Callable[[int], float]:
+    """Each stream brings so much, bounded by its window and the round trip, until the path itself is full."""
+    return lambda streams: min(streams * per_stream, whole)
+
+
+def watch(control: StreamControl, path: Callable[[int], float], windows: int) -> list[int]:
+    limits = []
+    for _ in range(windows):
+        control.observe(path(control.limit), 0)
+        limits.append(control.limit)
+    return limits
+
+
+def test_streams_double_while_that_brings_more() -> None:
+    control = StreamControl()
+    assert control.limit == START_STREAMS
+    assert watch(control, long_path(10, 10_000), 3) == [8, 16, 16]
+
+
+def test_what_brings_nothing_is_given_back_and_tried_again_much_later() -> None:
+    control = StreamControl()
+    limits = watch(control, long_path(25, 100), 2 + HOLD_WINDOWS + 1)
+    assert limits[:2] == [8, 4]
+    assert limits[1:-1] == [4] * (HOLD_WINDOWS + 1)
+    assert limits[-1] == 8
+
+
+@pytest.mark.parametrize(("per_stream", "whole", "useful"), [(10, 1000, 16), (10, 80, 8), (100, 100, 4)])
+def test_most_of_what_a_path_bears_is_found(per_stream: float, whole: float, useful: int) -> None:
+    control = StreamControl()
+    path = long_path(per_stream, whole)
+    limits = watch(control, path, 40)
+    assert limits.count(useful) > 25
+    brought = sum(map(path, limits)) / len(limits)
+    assert brought >= 0.9 * min(whole, per_stream * MAX_STREAMS)
+
+
+def test_a_failure_halves_them_and_one_stream_is_left_whatever_happens() -> None:
+    control = StreamControl()
+    watch(control, long_path(10, 10_000), 3)
+    limits = []
+    for _ in range(6):
+        control.observe(1.0, 3)
+        limits.append(control.limit)
+    assert limits == [8, 4, 2, 1, 1, 1]
+
+
+def test_a_path_that_becomes_crowded_halves_them() -> None:
+    control = StreamControl()
+    watch(control, long_path(10, 160), 4)
+    assert control.limit == 16
+    control.observe(60, 0)
+    assert control.limit == 8
+
+
+def test_a_cap_holds_from_the_beginning() -> None:
+    control = StreamControl(most=2)
+    assert control.limit == 2
+    assert set(watch(control, long_path(10, 10_000), 9)) == {2}
+
+
+class Clock:
+    """Time that goes on when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_window_in_which_streams_lacked_parts_says_nothing() -> None:
+    clock = Clock()
+    streams = Streams(StreamControl(), clock)
+    assert streams.begin(is_first=True)
+    streams.watch()
+    for _ in range(5):
+        streams.move(MIB)
+        clock.now += WINDOW_SECONDS
+        streams.watch()
+    assert streams.control.limit == START_STREAMS
+    for _ in range(START_STREAMS - 1):
+        assert streams.begin(is_first=False)
+    for _ in range(2):
+        streams.watch()
+        streams.move(MIB)
+        clock.now += WINDOW_SECONDS
+    streams.watch()
+    assert streams.control.limit == 2 * START_STREAMS
+
+
+def test_every_file_has_one_stream_and_no_more_where_the_limit_is_reached() -> None:
+    streams = Streams(StreamControl(most=2, limit=2))
+    assert [streams.begin(is_first=True) for _ in range(3)] == [True, True, True]
+    assert not streams.begin(is_first=False)
+    assert streams.end_surplus()
+    assert not streams.end_surplus()
+    assert streams.running == 2
+
+
+class Carriers:
+    """Streams that take parts until none is left, all at one gate; `take_part` may fail."""
+
+    def __init__(self, streams: Streams) -> None:
+        self.moved: list[int] = []
+        self.most_at_once = self.at_once = 0
+        self.gate = threading.Event()
+        self.take_part: Callable[[int], None] = lambda _: None
+        self._lock, self._streams = threading.Lock(), streams
+
+    def run(self, parts: Parts) -> None:
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.at_once, self.most_at_once)
+            if self.at_once == self._streams.control.limit:
+                self.gate.set()
+        self.gate.wait(60)
+        try:
+            while (number := parts.take()) is not None:
+                self.take_part(number)
+                with self._lock:
+                    self.moved.append(number)
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
+
+def test_a_file_gets_as_many_streams_as_there_may_be_and_every_part_goes_once() -> None:
+    streams = Streams(StreamControl())
+    carriers = Carriers(streams)
+    run_streams(PartQueue(range(1, 101)), streams, carriers.run)
+    assert sorted(carriers.moved) == list(range(1, 101))
+    assert carriers.most_at_once == START_STREAMS
+    assert streams.running == 0
+
+
+def test_a_stream_that_fails_for_good_ends_all_and_is_counted_out() -> None:
+    streams = Streams(StreamControl())
+    carriers = Carriers(streams)
+
+    def fail(number: int) -> None:
+        if number == 7:
+            raise OSError("gone")
+
+    carriers.take_part = fail
+    with pytest.raises(OSError, match="gone"):
+        run_streams(PartQueue(range(1, 1000)), streams, carriers.run)
+    assert len(carriers.moved) < 999
+    assert streams.running == 0
+
+
+def test_parts_that_are_given_back_late_find_a_stream() -> None:
+    streams = Streams(StreamControl(most=1))
+    given_back: list[int] = []
+
+    def run(parts: Parts) -> None:
+        while (number := parts.take()) is not None:
+            if not given_back:
+                given_back.append(number)
+                parts.give_back([number])
+                return
+
+    queue = PartQueue([1, 2, 3])
+    run_streams(queue, streams, run)
+    assert len(queue) == 0
+
+
+def test_a_surplus_stream_takes_no_more_and_gives_back_what_it_has() -> None:
+    queue, streams = PartQueue([1, 2]), Streams(StreamControl())
+    share = Share(queue, streams)
+    assert share.take() == 1
+    share.is_surplus = True
+    assert (share.take(), len(share)) == (None, 0)
+    share.give_back([1])
+    assert queue.waiting == [1, 2]
+
+
+def test_bytes_are_counted_on_their_way_to_the_listener() -> None:
+    seen: list[int] = []
+
+    class Seen(Listener):
+        def move(self, size_bytes: int) -> None:
+            seen.append(size_bytes)
+
+    streams = Streams(StreamControl())
+    metered(Seen(), streams).move(5)
+    listener = Seen()
+    assert metered(listener, 3) is listener
+    assert (seen, streams._moved_bytes) == ([5], 5)
+
+
+def test_what_many_ask_at_once_is_one_call_and_each_gets_its_own_answer() -> None:
+    calls: list[int] = []
+    first, everybody = threading.Event(), threading.Event()
+
+    def call(items: object) -> list[int]:
+        numbers = list(items)  # type: ignore[call-overload]  # a sequence
+        calls.append(len(numbers))
+        first.set()
+        everybody.wait(60)
+        return [number * 10 for number in numbers]
+
+    gathering: Gathering[int, int] = Gathering(call, 8)
+    answers: dict[int, int] = {}
+    threads = [threading.Thread(target=lambda n=n: answers.update({n: gathering.ask(n)})) for n in range(20)]
+    threads[0].start()
+    assert first.wait(60)
+    for thread in threads[1:]:
+        thread.start()
+    while len(gathering._waiting) < 19:
+        threading.Event().wait(0.01)
+    everybody.set()
+    for thread in threads:
+        thread.join(60)
+    assert answers == {number: number * 10 for number in range(20)}
+    assert calls == [1, 8, 8, 3]
+
+
+def test_a_call_that_fails_fails_for_those_whose_item_was_in_it_and_the_next_is_made() -> None:
+    def call(items: object) -> list[str]:
+        if 13 in items:  # type: ignore[operator]  # a sequence
+            raise OSError("thirteen")
+        return ["well"]
+
+    gathering: Gathering[int, str] = Gathering(call, 8)
+    with pytest.raises(OSError, match="thirteen"):
+        gathering.ask(13)
+    assert gathering.ask(1) == "well"
