@@ -56,10 +56,11 @@ class DownloadServiceStub:
     """Reads many small objects whole, one after the other in the order asked, without a question in between.
 
     For each object the server sends either a `refusal`, or the `stored_object`, `data` messages in order and
-    without gaps, and the `end` with the part's digest. A refusal concerns its object alone.
+    without gaps, and the `end` with the digest of the whole. A `refusal` in the place of `end` makes the `data`
+    before it void. A refusal concerns its object alone.
 
-    What is always true: an object has at most one part, 16 MiB; larger ones are refused and go by ReadObject.
-    All bytes of an object are of one generation.
+    What is always true: an object has at most 16 MiB; larger ones are refused and go by ReadObject. All bytes of
+    an object are of one generation, and were compared with the digests of its parts before the `end` is sent.
 
     How to resume: ask again for the objects whose `end` has not come.
 
@@ -144,10 +145,11 @@ class DownloadServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads many small objects whole, one after the other in the order asked, without a question in between.
 
         For each object the server sends either a `refusal`, or the `stored_object`, `data` messages in order and
-        without gaps, and the `end` with the part's digest. A refusal concerns its object alone.
+        without gaps, and the `end` with the digest of the whole. A `refusal` in the place of `end` makes the `data`
+        before it void. A refusal concerns its object alone.
 
-        What is always true: an object has at most one part, 16 MiB; larger ones are refused and go by ReadObject.
-        All bytes of an object are of one generation.
+        What is always true: an object has at most 16 MiB; larger ones are refused and go by ReadObject. All bytes of
+        an object are of one generation, and were compared with the digests of its parts before the `end` is sent.
 
         How to resume: ask again for the objects whose `end` has not come.
 

@@ -211,19 +211,21 @@ class UploadServiceServicer(object):
         client's half-close the server sends what is left and ends the stream.
 
         What is always true:
-        - An object has at most one part: 16 MiB. Larger ones go by StartUpload.
+        - An object has at most 16 MiB. Larger ones go by StartUpload.
         - A refusal concerns its object alone. After it the server discards messages up to the next `open`,
         and the stream goes on.
         - The same bytes again are answered with the object that is stored. An OPEN upload of the same object
-        is taken over, and completed by this.
-        - An object id that was not announced is resolved by itself, which is slower.
+        is taken over, and completed by this. Where that fails, it stays OPEN as any other.
+        - An object id that was not announced is asked about once its bytes are there, which is slower. Announced
+        ahead are at most 1000: of more, the oldest count as not announced.
         - A stream that breaks inside an object leaves nothing of it; objects that were answered are stored.
         - A stream on which nothing has moved for five minutes is ended with CANCELLED.
 
         How to resume: open a new stream with the objects that were not answered.
 
-        In `refusal`: every error of StartUpload, OBJECT_DIGEST_MISMATCH, CHUNK_CORRUPT (retry),
-        STORE_UNAVAILABLE (retry), STORE_FULL, CHANGING (retry).
+        In `refusal`: every error of StartUpload, FIELD_INVALID also where more or fewer bytes come than `size_bytes`,
+        OBJECT_DIGEST_MISMATCH, CHUNK_CORRUPT (retry), STORE_UNAVAILABLE (retry), STORE_FULL, CHANGING (retry: another
+        call writes, replaces or publishes the same object).
 
         Errors of the stream:
         INVALID_ARGUMENT FIELD_INVALID          a message out of its order, or more ids than 500.
