@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from song_score_client.score import ScoreClient
     from song_score_client.transfer.batch import Receipt, Transfer
     from song_score_client.transfer.listener import Listener
+    from song_score_client.transfer.parallelism import Streams
     from song_score_client.transfer.rate import RateLimit
 
 
@@ -48,7 +49,7 @@ class DownloadOptions:
     force: bool
     allow_unpublished: bool
     whole_md5: bool
-    streams: int
+    streams: int | Streams
     rate: RateLimit | None
 
 
@@ -80,8 +81,8 @@ def download(  # noqa: PLR0913 - one parameter an option
         Validation, typer.Option(help="full (true): parts and the whole MD5; parts (false): parts alone.")
     ] = Validation.FULL,
     verify_connection: options.VerifyConnection = True,
-    parallel: options.Parallel = options.PARALLEL,
-    streams: options.Streams = 1,
+    parallel: options.AtOnce = options.PARALLEL,
+    streams: options.Streams = None,
     max_rate: options.MaxRate = None,
     fail_fast: options.FailFast = False,
 ) -> None:
@@ -111,7 +112,7 @@ def download(  # noqa: PLR0913 - one parameter an option
         force=force,
         allow_unpublished=unpublished,
         whole_md5=validate in {Validation.FULL, Validation.TRUE},
-        streams=streams,
+        streams=options.choose_streams(context, parallel, streams),
         rate=None if max_rate is None else batch.rate_limit(max_rate),
     )
     is_range = offset > 0 or length >= 0

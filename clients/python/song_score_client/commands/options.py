@@ -4,11 +4,14 @@ from __future__ import annotations  # no cost where nothing is checked
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from song_score_client.quantities import parse_rate
+
+if TYPE_CHECKING:
+    from song_score_client.transfer.parallelism import Streams as StreamsAtOnce
 
 MAX_STREAMS = 16
 MAX_PARALLEL = 64
@@ -29,7 +32,13 @@ ManifestSource = Annotated[
     str | None, typer.Option(help="A manifest: its path, its URL, or its UUID at the portal. [SCORE_PORTAL_URL]")
 ]
 Parallel = Annotated[int, typer.Option(min=1, max=MAX_PARALLEL, help="Files at once.")]
-Streams = Annotated[int, typer.Option(min=1, max=MAX_STREAMS, help="Streams per file; more help on long paths.")]
+AtOnce = Annotated[
+    int, typer.Option(min=1, max=MAX_PARALLEL, help="Files at once; where given, also the most streams of all files.")
+]
+Streams = Annotated[
+    int | None,
+    typer.Option(min=1, max=MAX_STREAMS, help="Streams per file, always; by default as many as prove useful."),
+]
 MaxRate = Annotated[
     float | None,
     typer.Option(parser=_parse_rate, metavar="RATE", help="Bytes per second of all files together: 800K, 50M, 1.5G."),
@@ -43,6 +52,20 @@ VerifyConnection = Annotated[
 ]
 StateDir = Annotated[Path | None, typer.Option(help="Where it is noted what was sent. [~/.local/state/song-score]")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file that fails.")]
+
+
+def choose_streams(context: typer.Context, parallel: int, streams: int | None) -> int | StreamsAtOnce:
+    """Return how many streams a file has, or what finds it out for all files."""
+    from song_score_client.transfer.parallelism import (  # noqa: PLC0415 - help needs none of it
+        StreamControl,
+        Streams,
+    )
+
+    if streams is not None:
+        return streams
+    source = context.get_parameter_source("parallel")
+    is_given = source is not None and source.name != "DEFAULT"
+    return Streams(StreamControl(most=min(parallel, MAX_STREAMS) if is_given else MAX_STREAMS))
 
 
 def require_one(choices: Mapping[str, object]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from song_score_client.score import ScoreClient
     from song_score_client.transfer.batch import Receipt, Transfer
     from song_score_client.transfer.listener import Listener
+    from song_score_client.transfer.parallelism import Streams
     from song_score_client.transfer.rate import RateLimit
     from song_score_client.upload_manifest import ManifestEntry
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class UploadOptions:
     """How to upload, whatever it is."""
 
-    streams: int
+    streams: int | Streams
     rate: RateLimit | None
     state_dir: Path | None
 
@@ -45,8 +46,8 @@ def upload(  # noqa: PLR0913 - one parameter an option
     study_id: options.StudyId = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, send nothing.")] = False,
     verify_connection: options.VerifyConnection = True,
-    parallel: options.Parallel = options.PARALLEL,
-    streams: options.Streams = 1,
+    parallel: options.AtOnce = options.PARALLEL,
+    streams: options.Streams = None,
     max_rate: options.MaxRate = None,
     state_dir: options.StateDir = None,
     fail_fast: options.FailFast = False,
@@ -72,7 +73,11 @@ def upload(  # noqa: PLR0913 - one parameter an option
         raise typer.Exit(check_upload(session, entries))
     tune_allocator()
     batch = Batch(parallel, fail_fast=fail_fast)
-    chosen = UploadOptions(streams, None if max_rate is None else batch.rate_limit(max_rate), state_dir)
+    chosen = UploadOptions(
+        options.choose_streams(context, parallel, streams),
+        None if max_rate is None else batch.rate_limit(max_rate),
+        state_dir,
+    )
     with session.open_score() as score:
         if verify_connection:
             session.verify_connection(score)
