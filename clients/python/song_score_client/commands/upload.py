@@ -32,6 +32,8 @@ class UploadOptions:
     streams: int | Streams
     rate: RateLimit | None
     state_dir: Path | None
+    replace: bool = False
+    """Put the bytes in the place of others."""
 
 
 def upload(  # noqa: PLR0913 - one parameter an option
@@ -44,6 +46,10 @@ def upload(  # noqa: PLR0913 - one parameter an option
     md5: Annotated[str, typer.Option(help="The file's MD5, checked; by default the registered one.")] = "",
     analysis_id: Annotated[str | None, typer.Option(help="All files of an analysis, found by name.")] = None,
     study_id: options.StudyId = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace other bytes that are stored, and abort an upload of another size."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, send nothing.")] = False,
     verify_connection: options.VerifyConnection = True,
     parallel: options.AtOnce = options.PARALLEL,
@@ -77,6 +83,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
         options.choose_streams(context, parallel, streams),
         None if max_rate is None else batch.rate_limit(max_rate),
         state_dir,
+        force,
     )
     with session.open_score() as score:
         if verify_connection:
@@ -136,6 +143,7 @@ def _send(score: ScoreClient, entry: ManifestEntry, chosen: UploadOptions, liste
         entry.object_id,
         entry.path,
         expected_md5=entry.md5,
+        replace=chosen.replace,
         streams=chosen.streams,
         rate=chosen.rate,
         state_dir=chosen.state_dir,

@@ -77,6 +77,7 @@ def upload_file(
     path: Path,
     *,
     expected_md5: str = "",
+    replace: bool = False,
     streams: int | Streams | None = None,
     rate: RateLimit | None = None,
     state_dir: Path | None = None,
@@ -85,7 +86,8 @@ def upload_file(
     """Upload a file under the object id that Song gave it, and return once the server has verified it.
 
     Run again after any failure, it sends no persisted part again, from this machine or another. `streams`: so many for
-    this file, or as many as prove useful, together with those of other files. Raises LocalFileError, ServiceError;
+    this file, or as many as prove useful, together with those of other files. `replace` puts the file in the place of
+    other bytes that are stored, and of a live upload of another size. Raises LocalFileError, ServiceError;
     ObjectDigestMismatchError if the file is not the registered one.
     """
     with open_file(path) as file:
@@ -94,7 +96,7 @@ def upload_file(
 
         def run() -> UploadResult:
             transfer = _Transfer(score, object_id, file, streams, rate, listener)
-            return transfer.run(expected_md5, state_dir or default_state_dir())
+            return transfer.run(expected_md5, state_dir or default_state_dir(), replace=replace)
 
         try:
             return run()
@@ -124,9 +126,11 @@ class _Transfer:
         self._lock = threading.Lock()
         """Streams note their parts from their own threads."""
 
-    def run(self, expected_md5: str, state_dir: Path) -> UploadResult:
+    def run(self, expected_md5: str, state_dir: Path, *, replace: bool) -> UploadResult:
         size_bytes = self._file.identity.size_bytes
-        started = self._score.start_upload(self._object_id, size_bytes=size_bytes, expected_md5=expected_md5)
+        started = self._score.start_upload(
+            self._object_id, size_bytes=size_bytes, expected_md5=expected_md5, replace=replace
+        )
         if started.WhichOneof("result") == "stored_object":
             stored = started.stored_object
             self._require_same(stored)
