@@ -10,7 +10,7 @@ import grpc
 import pytest
 from score.v1.download_service_pb2 import GetChunkManifestRequest, OpenObject, ReadObjectRequest, ReadRange
 from score.v1.error_reason_pb2 import ErrorReason
-from score.v1.object_service_pb2 import BatchGetObjectsRequest, GetObjectRequest
+from score.v1.object_service_pb2 import BatchGetObjectsRequest, DeleteObjectRequest, GetObjectRequest
 from score.v1.upload_service_pb2 import (
     AbortUploadRequest,
     CompleteUploadRequest,
@@ -30,6 +30,7 @@ from score_grpc.transport.errors import ERRORS
 from score_grpc.use_cases import completion
 from tests.score_grpc.test_upload import wait_until_streaming
 from tests.servers.raw_score import CHUNK, MIB, chunks_of
+from tests.servers.registry_song import TOKEN
 from tests.servers.score_world import PART, World, random_bytes
 
 DATA = random_bytes(PART + MIB)
@@ -41,6 +42,7 @@ RETRIED = {
     "LEDGER_UNAVAILABLE",
     "TOO_MANY_STREAMS",
     "CHUNK_CORRUPT",
+    "CHANGING",
 }
 OpenWorld = Callable[..., World]
 Provocation = Callable[[OpenWorld, pytest.MonkeyPatch], object]
@@ -271,6 +273,31 @@ def foreign_page_token(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
 def part_zero(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
     world, upload_id = started(open_world)
     world.raw.write(upload_id, [UploadChunk(part_number=0, data=b"x")])
+
+
+@provokes("UPLOAD_CONFLICT")
+def upload_of_another_size(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
+    world, _upload = started(open_world)
+    world.register("object-1", DATA[:-1])
+    world.start("object-1")
+
+
+def delete(world: World) -> None:
+    request = DeleteObjectRequest(object_id="object-1", reason="a test")
+    world.raw.objects.DeleteObject(request, metadata=(("authorization", f"Bearer {TOKEN}"),))
+
+
+@provokes("DELETE_REFUSED")
+def deletion_of_what_is_published(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
+    delete(stored(open_world))
+
+
+@provokes("CHANGING")
+def deletion_while_song_publishes(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
+    world = stored(open_world)
+    world.song.set_state("object-1", "UNPUBLISHED")
+    world.song.registered["object-1"].publishing = True
+    delete(world)
 
 
 @provokes("UNKNOWN_ERROR")
