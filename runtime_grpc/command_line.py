@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 import structlog
@@ -48,9 +49,13 @@ START_REFUSALS = (
 
 
 def run_service(
-    program: str, settings_type: type[Settings], start: Callable[[Settings], Running], migrations: str
+    program: str,
+    settings_type: type[Settings],
+    start: Callable[[Settings], Running],
+    migrations: str,
+    commands: Mapping[str, Callable[[Settings], int]] = MappingProxyType({}),
 ) -> int:
-    """Do what the command line says; return the exit code."""
+    """Do what the command line says; return the exit code. `commands` are the service's own, by their word."""
     words, flags = _split(sys.argv[1:])
     try:
         read_settings: Callable[..., Settings] = settings_type
@@ -82,10 +87,13 @@ def run_service(
                 Database(settings.sql_url).check(migrations)
             case ["config", "check"]:
                 print(json.dumps(settings.masked(), indent=2))
+            case [word] if word in commands:
+                return commands[word](settings)
             case _:
+                known = ", ".join(f"'{word}'" for word in ("db upgrade", "db check", "config check", *commands))
                 print(
-                    f"{program}: {' '.join(words)!r} is no command: give none to serve, or one of "
-                    "'db upgrade', 'db check', 'config check'; --help lists the settings",
+                    f"{program}: {' '.join(words)!r} is no command: give none to serve, or one of {known}; "
+                    "--help lists the settings",
                     file=sys.stderr,
                 )
                 return EXIT_USAGE

@@ -34,6 +34,9 @@ class ScoreSettings(ServiceSettings):
     s3_bucket_digits: Annotated[int, Field(ge=1, le=POOL_DIGITS_MAX)] = Field(
         2, description="how many hexadecimal digits of an object id choose its bucket of the pool"
     )
+    adopt: bool = Field(False, description="look in s3_bucket for objects that an Overture Score has left there")
+    adopt_state_bucket: str = Field("", description="bucket of the former Score's .meta files; empty: s3_bucket")
+    adopt_upload_folder: str = Field("upload", description="folder of the former Score's unfinished uploads")
     s3_endpoint: str = Field("", description="URL of an S3 other than Amazon's")
     s3_public_endpoint: str = Field(
         "", description="URL by which clients reach the S3, if not by s3_endpoint: signed URLs are made for it"
@@ -73,6 +76,12 @@ class ScoreSettings(ServiceSettings):
             raise ValueError("object_folder: in the local store it is data")
         if self.object_folder.partition("/")[0] == "upload":
             raise ValueError("object_folder: upload is the folder of what is not complete")
+        return self
+
+    @model_validator(mode="after")
+    def _adopting_from_s3(self) -> Self:
+        if self.adopt and self.store != "s3":
+            raise ValueError(f"adopt: objects are adopted in an s3 store, not in store {self.store}")
         return self
 
     @property

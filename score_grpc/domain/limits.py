@@ -102,6 +102,11 @@ WHOLE_UPLOAD_PAUSE_SECONDS: Final = 0.05
 SMALL_READS_BATCH: Final = 64
 """Objects of ReadObjects that ledger and Song are asked about at once."""
 
+ADOPTIONS_AT_ONCE: Final = 8
+"""Objects looked for in the store at once, of one call or one scan."""
+SPECIFICATION_MAX_BYTES: Final = 10 * MIB
+"""A `.meta` of Overture's: 10 000 parts with their dead URLs. A longer one is not read."""
+
 STREAM_AGE_SECONDS: Final = 3600.0
 """How long the bytes of an object that was replaced or deleted stay readable for streams under way."""
 CHANGING_SECONDS: Final = 60.0

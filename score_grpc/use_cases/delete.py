@@ -30,7 +30,7 @@ def delete_object(
     if not (reason.strip() and len(reason) <= limits.DELETE_REASON_MAX_CHARS and "\0" not in reason):
         text = f"say why the object is deleted, in 1 to {limits.DELETE_REASON_MAX_CHARS} characters"
         raise FieldInvalidError("reason", text)
-    stored = environment.ledger.objects([object_id]).get(object_id)
+    stored = environment.objects([object_id]).get(object_id)
     if stored is None:
         raise object_not_found(object_id)
     changer = str(uuid4())

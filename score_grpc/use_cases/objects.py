@@ -29,7 +29,7 @@ def batch_get_objects(
             "object_ids", f"{len(object_ids)} ids: ask for 1 to {limits.BATCH_OBJECTS_MAX} at a time"
         )
     known = [object_id for object_id in object_ids if is_object_id(object_id)]
-    found = environment.ledger.objects(known)
+    found = environment.objects(known)
     permitted = readable_ids(environment.registry, principal, action, list(found))
     wanted = dict.fromkeys(object_ids)
     return [found[object_id] for object_id in wanted if object_id in found and object_id in permitted]

@@ -44,7 +44,7 @@ class ReadSession:
             self._permission = Permission(environment.registry, principal, action, object_id)
         except ObjectNotRegisteredError:
             raise object_not_found(object_id) from None
-        stored = stored or environment.ledger.objects([object_id]).get(object_id)
+        stored = stored or environment.objects([object_id]).get(object_id)
         if stored is None:
             raise object_not_found(object_id)
         self._ledger, self._store = environment.ledger, environment.store

@@ -102,7 +102,7 @@ class SmallObjectStorer:
         self._puts.shutdown(cancel_futures=True)
 
     def _store(self, principal: Principal, group: Sequence[SmallObject]) -> None:
-        stored = self._environment.ledger.objects([item.object_id for item in group])
+        stored = self._environment.objects([item.object_id for item in group])
         new, others = [], []
         for item in self._permitted(principal, group, stored):
             there = stored.get(item.object_id)

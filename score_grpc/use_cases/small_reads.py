@@ -64,7 +64,7 @@ def _find(
     """Yield each id by its index with the object and its parts, or why it can't be read."""
     known = [object_id for object_id in dict.fromkeys(object_ids) if is_object_id(object_id)]
     refusals = _refusals(environment, principal, action, known)
-    objects = environment.ledger.objects([object_id for object_id in known if object_id not in refusals])
+    objects = environment.objects([object_id for object_id in known if object_id not in refusals])
     small = [stored for stored in objects.values() if stored.size_bytes <= limits.SMALL_OBJECT_MAX_BYTES]
     parts = environment.small_objects.parts([stored.upload_id for stored in small])
     for index, object_id in enumerate(object_ids):

@@ -55,7 +55,7 @@ def start_upload(
     registration = registration_of(environment.registry, object_id, fresh=True)
     permit(principal, Action.MANAGE_UPLOAD, registration)
     require_registered(registration, size_bytes, expected_md5)
-    stored = ledger.objects([object_id]).get(object_id)
+    stored = environment.objects([object_id]).get(object_id)
     if stored is None:  # what is stored needs no upload, whatever the state
         permit(principal, Action.UPLOAD, registration)
     plan = plan_parts(registration.size_bytes, part_size_hint_bytes)
