@@ -1,0 +1,378 @@
+"""Transfers of the SDK by signed URLs: resumed, switched, cut, corrupted, expired; nothing persisted goes twice."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from score.v1.download_service_pb2 import SignDownloadRequest, SignDownloadResponse
+from score.v1.upload_service_pb2 import PartToRecord, PartToSign, SignUploadPartsResponse
+from song_score_client.connection import Connection, RetryPolicy
+from song_score_client.errors import (
+    AccessError,
+    IntegrityError,
+    ObjectDigestMismatchError,
+    UnavailableError,
+    UploadAbortedError,
+)
+from song_score_client.http_connections import HttpConnections, HttpRequest
+from song_score_client.score import ScoreClient
+from song_score_client.transfer.download import DownloadResult, download_object
+from song_score_client.transfer.listener import Listener
+from song_score_client.transfer.rate import RateLimit
+from song_score_client.transfer.signed_requests import headers_of
+from song_score_client.transfer.upload import UploadResult, upload_file
+from song_score_client.transports import Transport
+
+from tests.chaos.proxy import Fault, FaultProxy
+from tests.servers import seaweedfs as seaweed
+from tests.servers.processes import free_port
+from tests.servers.raw_score import MIB
+from tests.servers.score_world import PART, World, random_bytes
+
+SIZE = 3 * PART + 2 * MIB + 17
+ID = "object-1"
+
+
+class ImpatientScore(ScoreClient):
+    """Asks for URLs that hold a second."""
+
+    asked_parts = 0
+
+    def sign_upload_parts(self, upload_id: str, parts: object, *, lifetime_seconds: int = 0) -> SignUploadPartsResponse:
+        """Ask for a second."""
+        ImpatientScore.asked_parts += len(parts)  # type: ignore[arg-type]  # a sequence
+        return super().sign_upload_parts(upload_id, parts, lifetime_seconds=lifetime_seconds or 1)  # type: ignore[arg-type]  # an iterable
+
+    def sign_download(self, request: SignDownloadRequest) -> SignDownloadResponse:
+        """Ask for a second."""
+        request.lifetime_seconds = 1
+        return super().sign_download(request)
+
+
+class Record(Listener):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.moved = self.verified = 0
+
+    def move(self, size_bytes: int) -> None:
+        self.moved += size_bytes
+
+    def verify(self, size_bytes: int) -> None:
+        self.verified += size_bytes
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+class Side:
+    """A user's machine, whose way to the bytes of signed URLs leads through a proxy that can hurt."""
+
+    def __init__(self, world: World, proxy: FaultProxy, folder: Path, data: bytes) -> None:
+        folder.mkdir()
+        self.world, self.proxy, self.folder, self.data = world, proxy, folder, data
+        self.file = folder / "reads.bam"
+        self.file.write_bytes(data)
+        self.listener = Record()
+        self.client: type[ScoreClient] = ScoreClient
+        self.max_tries = 6
+        self.address = ""
+        """Of Score, where it is another than its own."""
+
+    def open(self, transport: Transport) -> ScoreClient:
+        retry = RetryPolicy(max_tries=self.max_tries, first_delay_seconds=0.05)
+        address = self.address or self.world.score.address
+        return self.client(Connection("score", address, retry=retry, transport=transport))
+
+    def upload(self, transport: Transport = Transport.SIGNED, **options: object) -> UploadResult:
+        with self.open(transport) as score:
+            return upload_file(
+                score,
+                ID,
+                self.file,
+                state_dir=self.folder / "state",
+                listener=self.listener,
+                **options,  # type: ignore[arg-type]  # options of upload_file
+            )
+
+    def download(self, transport: Transport = Transport.SIGNED, **options: object) -> DownloadResult:
+        with self.open(transport) as score:
+            return download_object(
+                score,
+                ID,
+                self.folder / "out.bam",
+                allow_unpublished=True,
+                listener=self.listener,
+                **options,  # type: ignore[arg-type]  # options of download_object
+            )
+
+    def put(self, *numbers: int) -> list[PartToRecord]:
+        """Send parts to signed URLs by hand, and have nothing recorded."""
+        upload = self.world.start(ID)
+        sent = []
+        with self.open(Transport.SIGNED) as score:
+            for number in numbers:
+                body = self.data[(number - 1) * PART : number * PART]
+                md5 = hashlib.md5(body).hexdigest()
+                wanted = [PartToSign(part_number=number, md5=md5)]
+                signed = score.sign_upload_parts(upload.upload_id, wanted).signed_parts[0].request
+                asked = HttpRequest("PUT", signed.url, headers_of(signed), [body], len(body))
+                with closing(HttpConnections()) as http, http.exchange(asked) as answer:
+                    assert answer.status == 200
+                    etag = answer.getheader("ETag") or ""
+                    answer.read()
+                sent.append(PartToRecord(part_number=number, md5=md5, store_etag=etag))
+        return sent
+
+
+@pytest.fixture
+def data() -> bytes:
+    return random_bytes(SIZE)
+
+
+@pytest.fixture(params=["s3"])
+def side(
+    request: pytest.FixtureRequest, open_world: Callable[..., World], tmp_path: Path, data: bytes
+) -> Iterator[Side]:
+    settings: dict[str, object] = {}
+    if request.param == "s3":
+        server: seaweed.SeaweedFS = request.getfixturevalue("seaweedfs")
+        proxy = FaultProxy(int(server.endpoint.rpartition(":")[2]), lambda _: None)
+        settings = {
+            "store": "s3",
+            "s3_bucket": seaweed.BUCKET,
+            "s3_endpoint": server.endpoint,
+            "s3_public_endpoint": f"http://127.0.0.1:{proxy.port}",
+            "s3_region": seaweed.REGION,
+            "s3_access_key": seaweed.ACCESS_KEY_ID,
+            "s3_secret_key": seaweed.SECRET_ACCESS_KEY,
+        }
+    else:
+        port = free_port()
+        proxy = FaultProxy(port, lambda _: None)
+        settings = {"http_port": port, "public_http_url": f"http://127.0.0.1:{proxy.port}"}
+    world = open_world(**settings)
+    world.register(ID, data)
+    world.start(ID)  # in small parts, which every client joins
+    yield Side(world, proxy, tmp_path / "side", data)
+    proxy.close()
+
+
+def test_a_file_goes_up_and_comes_down_past_score(side: Side, data: bytes) -> None:
+    result = side.upload()
+    assert (result.part_total, result.kept_part_total, result.sent_bytes) == (4, 0, SIZE)
+    assert side.listener.moved == side.listener.verified == SIZE
+    assert side.proxy.count("up") >= SIZE
+    down = side.download()
+    assert down.md5 == hashlib.md5(data).hexdigest()
+    assert down.path.read_bytes() == data
+    assert side.proxy.count("down") >= SIZE
+    assert list((side.folder / "state").iterdir()) == []
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_so_many_connections_as_are_asked_for(side: Side, data: bytes, streams: int) -> None:
+    assert side.upload(streams=streams).sent_bytes == SIZE
+    assert side.download(streams=streams).path.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [(Transport.STREAM, Transport.SIGNED), (Transport.SIGNED, Transport.STREAM)]
+)
+def test_what_was_begun_one_way_is_finished_the_other(
+    side: Side, data: bytes, first: Transport, then: Transport
+) -> None:
+    class Stop(Record):
+        def verify(self, size_bytes: int) -> None:
+            super().verify(size_bytes)
+            if self.verified >= 2 * PART:
+                raise KeyboardInterrupt
+
+    watching = side.listener
+    side.listener = Stop()
+    with pytest.raises(KeyboardInterrupt):
+        side.upload(first, streams=1)
+    side.listener = watching
+    result = side.upload(then)
+    assert result.kept_part_total >= 1
+    assert result.sent_bytes == SIZE - result.kept_part_total * PART
+    side.listener = Stop()
+    with pytest.raises(KeyboardInterrupt):
+        side.download(first, streams=1)
+    side.listener = watching
+    down = side.download(then)
+    assert down.kept_part_total >= 1
+    assert down.fetched_bytes == SIZE - down.kept_part_total * PART
+    assert down.path.read_bytes() == data
+
+
+@pytest.mark.parametrize("transport", [Transport.SIGNED, Transport.STREAM])
+def test_parts_that_were_put_and_not_recorded_are_not_sent_again(side: Side, transport: Transport) -> None:
+    side.put(1, 3)
+    side.proxy.plan([])
+    result = side.upload(transport)
+    assert (result.kept_part_total, result.sent_bytes) == (2, SIZE - 2 * PART)
+    assert side.proxy.count("up") < SIZE - PART
+
+
+def test_a_part_in_the_store_with_other_bytes_than_the_file_is_sent_again(side: Side, data: bytes) -> None:
+    right = side.data
+    side.data = random_bytes(SIZE, seed=9)
+    side.put(2)
+    side.data = right
+    assert side.upload().sent_bytes == SIZE
+    assert side.download().path.read_bytes() == data
+
+
+def test_a_byte_changed_on_its_way_up_costs_that_part_alone(side: Side, data: bytes) -> None:
+    side.proxy.plan([Fault("flip", "up", PART + MIB, 3)])
+    assert side.upload(streams=1).stored_object.md5 == hashlib.md5(data).hexdigest()
+    assert SIZE + PART <= side.proxy.count("up") < SIZE + PART + MIB
+
+
+def test_a_byte_changed_on_its_way_down_costs_that_part_alone(side: Side, data: bytes) -> None:
+    side.upload()
+    side.proxy.plan([Fault("flip", "down", PART + MIB, 3)])
+    assert side.download(streams=1).path.read_bytes() == data
+    assert SIZE + PART <= side.proxy.count("down") < SIZE + PART + MIB
+
+
+@pytest.mark.parametrize("streams", [1, 4])
+def test_connections_that_are_cut_cost_what_was_under_way(side: Side, data: bytes, streams: int) -> None:
+    side.proxy.plan([Fault("cut", "up", MIB, 0), Fault("cut", "up", 2 * PART, 0)])
+    assert side.upload(streams=streams).sent_bytes == SIZE
+    assert side.proxy.count("up") <= SIZE + 2 * PART + MIB
+    side.proxy.plan([Fault("cut", "down", MIB, 0), Fault("cut", "down", 2 * PART, 0)])
+    assert side.download(streams=streams).path.read_bytes() == data
+    assert side.proxy.count("down") <= SIZE + 2 * PART + MIB
+
+
+def test_a_store_that_answers_with_errors_is_asked_again(side: Side, data: bytes) -> None:
+    side.proxy.plan([Fault("refuse", "up", PART // 2, 3)])
+    assert side.upload(streams=2).sent_bytes == SIZE
+    assert any("503" in said or "500" in said for said in side.listener.said)
+    side.proxy.plan([Fault("refuse", "down", PART // 2, 3)])
+    assert side.download(streams=2).path.read_bytes() == data
+
+
+def test_urls_that_expired_on_their_way_are_signed_again(side: Side) -> None:
+    side.client = ImpatientScore
+    side.proxy.plan([Fault("stall", "up", 10, 2.5)])
+    before = ImpatientScore.asked_parts
+    assert side.upload(streams=1).sent_bytes == SIZE
+    assert ImpatientScore.asked_parts - before == 5
+
+
+def test_a_download_outlives_its_urls(side: Side, data: bytes) -> None:
+    side.upload()
+    side.client = ImpatientScore
+    down = side.download(streams=1, rate=RateLimit(PART / 1.2))
+    assert down.path.read_bytes() == data
+    assert side.listener.moved == 2 * SIZE
+
+
+def test_a_signature_that_is_refused_time_and_again_is_told(side: Side) -> None:
+    class LateScore(ImpatientScore):
+        """By the time its URLs are used they have expired."""
+
+        def sign_upload_parts(
+            self, upload_id: str, parts: object, *, lifetime_seconds: int = 0
+        ) -> SignUploadPartsResponse:
+            """Dawdle."""
+            signed = super().sign_upload_parts(upload_id, parts, lifetime_seconds=lifetime_seconds)
+            time.sleep(2.5)
+            return signed
+
+    side.client = LateScore
+    with pytest.raises(AccessError, match="403"):
+        side.upload(streams=1)
+
+
+def test_a_store_that_does_not_answer_is_given_up_and_the_next_run_resumes(side: Side) -> None:
+    side.max_tries = 2
+    side.proxy.plan([Fault("cut", "up", at, 0) for at in range(PART + MIB, 9 * PART, 100_000)])
+    with pytest.raises(UnavailableError, match="does not answer"):
+        side.upload(streams=1)
+    side.proxy.heal()
+    result = side.upload()
+    assert (result.kept_part_total, result.sent_bytes) == (1, SIZE - PART)
+
+
+def test_an_upload_aborted_meanwhile_ends_saying_so(side: Side) -> None:
+    class Abort(Record):
+        def move(self, size_bytes: int) -> None:
+            super().move(size_bytes)
+            if self.moved == PART + MIB:
+                with ScoreClient.open(side.world.score.address) as score:
+                    score.abort_upload(upload_id)
+
+    upload_id = side.world.start(ID).upload_id
+    side.listener = Abort()
+    with pytest.raises(UploadAbortedError):
+        side.upload(streams=1)
+
+
+def test_a_wrong_file_is_named_and_a_mended_one_sends_what_differs(side: Side, data: bytes) -> None:
+    wrong = bytearray(data)
+    wrong[2 * PART + 1] ^= 1
+    side.file.write_bytes(wrong)
+    with pytest.raises(ObjectDigestMismatchError):
+        side.upload()
+    side.file.write_bytes(data)
+    assert side.upload().sent_bytes == PART
+    assert side.download().md5 == hashlib.md5(data).hexdigest()
+
+
+def test_bytes_that_come_wrong_time_and_again_are_an_integrity_error(side: Side) -> None:
+    side.upload()
+    with side.open(Transport.SIGNED) as score:
+        manifest = score.get_chunk_manifest(ID, allow_unpublished=True)
+    assert len(manifest.parts) == 4
+    assert all(part.xxh3_128 for part in manifest.parts)
+    side.max_tries = 2
+    flips = [Fault("flip", "down", at, 1) for at in range(MIB, 4 * SIZE, PART // 2)]
+    side.proxy.plan(flips)
+    with pytest.raises(IntegrityError, match="other bytes"):
+        side.download(streams=1)
+
+
+def test_an_empty_file_needs_no_url(side: Side) -> None:
+    side.world.register("object-2", b"")
+    side.file.write_bytes(b"")
+    with side.open(Transport.SIGNED) as score:
+        result = upload_file(score, "object-2", side.file, state_dir=side.folder / "state")
+        assert result.part_total == 0
+        target = side.folder / "empty"
+        assert download_object(score, "object-2", target, allow_unpublished=True).path.read_bytes() == b""
+
+
+@pytest.fixture
+def narrow_gate(side: Side) -> Iterator[FaultProxy]:
+    """A way to Score that cuts whatever brings more than calls do."""
+    gate = FaultProxy(int(side.world.score.address.rpartition(":")[2]), lambda _: None)
+    side.address = f"127.0.0.1:{gate.port}"
+    yield gate
+    gate.close()
+
+
+def test_where_streams_alone_are_cut_signed_urls_are_taken(side: Side, data: bytes, narrow_gate: FaultProxy) -> None:
+    narrow_gate.plan([Fault("cut", "up", at, 0) for at in range(60_000, 2_000_000, 60_000)])
+    assert side.upload(Transport.AUTO, streams=1).sent_bytes == SIZE
+    assert any("signed URLs" in said for said in side.listener.said)
+    assert side.proxy.count("up") >= SIZE
+    narrow_gate.plan([Fault("cut", "down", at, 0) for at in range(60_000, 2_000_000, 60_000)])
+    assert side.download(Transport.AUTO, streams=1).path.read_bytes() == data
+
+
+def test_a_forced_way_is_not_exchanged_for_the_other(side: Side, narrow_gate: FaultProxy) -> None:
+    side.max_tries = 4
+    narrow_gate.plan([Fault("cut", "up", at, 0) for at in range(60_000, 2_000_000, 60_000)])
+    with pytest.raises(UnavailableError):
+        side.upload(Transport.STREAM, streams=1)
+    assert side.proxy.count("up") == 0
