@@ -3,6 +3,7 @@
 See `http_server.py` for what applications may count on.
 """
 
+import errno
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -70,7 +71,7 @@ class _Body:
             limit_wait(self._socket, deadline)
             count = self._socket.recv_into(view[filled:])
             if count == 0:
-                raise ConnectionResetError("the client has gone in the middle of its body")
+                raise ConnectionResetError(errno.ECONNRESET, "the client has gone in the middle of its body")
             filled += count
         self.left -= filled
         return filled

@@ -28,6 +28,9 @@ class ServiceSettings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = 0
+    http_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        None, description="port for HTTP/1.1, 0: any free one; without it there is no HTTP"
+    )
     allow_insecure: bool = Field(
         False, description="listen, and ask the identity provider, beyond loopback although there is no TLS"
     )
@@ -80,6 +83,12 @@ class ServiceSettings(BaseSettings):
             raise ValueError(
                 f"workers {self.workers}: a SQLite file belongs to one process; several need PostgreSQL (database_url)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_http_port(self) -> Self:
+        if self.workers > 1 and self.http_port == 0:
+            raise ValueError(f"workers {self.workers}: name the http_port that they share, 0 gives each another")
         return self
 
     @property

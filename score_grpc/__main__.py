@@ -14,18 +14,20 @@ from score.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
 from byte_path.allocator import tune_allocator
 from byte_path.codec import decode_write_request, encode_read_response
+from runtime_grpc.admission import StreamSlots
 from runtime_grpc.authentication import Authenticator
 from runtime_grpc.command_line import EXIT_FAILED, EXIT_OK, StartRefusedError, run_service
 from runtime_grpc.database import Database
+from runtime_grpc.http_side import HttpSide, stop_together
 from runtime_grpc.server import Codec, RunningServer, ServerOptions, Service
 from score_grpc.database.generations import Generations
 from score_grpc.database.adoptions import Adoptions
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.leftovers import Leftovers
 from score_grpc.database.lists import Lists
+from score_grpc.database.retired import RetiredKeys
 from score_grpc.database.signed_parts import SignedParts
 from score_grpc.database.small_objects import SmallObjects
-from score_grpc.database.retired import RetiredKeys
 from score_grpc.domain import limits
 from score_grpc.domain.errors import SongUnavailableError, StoreUnavailableError
 from score_grpc.gateways.objects.local import LocalObjectStore
@@ -38,13 +40,16 @@ from score_grpc.transport.caller import Callers
 from score_grpc.transport.download import DownloadServicer
 from score_grpc.transport.errors import ERRORS
 from score_grpc.transport.object import ObjectServicer
+from score_grpc.transport.signed_urls import SignedUrls
 from score_grpc.transport.upload import UploadServicer
+from score_grpc.url_keys import kept_url_key, parse_url_keys
 from score_grpc.use_cases.adopt import Adoption
 from score_grpc.use_cases.claims import Claims
 from score_grpc.use_cases.collect import Collector
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.hashing import Hashing
+from score_grpc.use_cases.own_urls import SIGNED_PATH, OwnUrls
 from score_grpc.use_cases.small_groups import SmallObjectStorer
 
 if TYPE_CHECKING:
@@ -146,7 +151,9 @@ class Score:
     def __init__(self, settings: ScoreSettings, store: ObjectStore, database: Database, ledger: Ledger) -> None:
         """Serve, over what was opened; use `start_score` unless a test replaces a part."""
         self._database = database
-        draining = threading.Event()
+        draining, slots = threading.Event(), StreamSlots(settings.max_streams)
+        self._http = HttpSide.listening(settings, settings.max_streams + limits.HTTP_WORKERS, limits.MESSAGE_MAX_BYTES)
+        own_urls = None if self._http is None else _own_urls(settings, self._http.address)
         token = settings.service_token.get_secret_value()
         self._song = SongRegistry(settings.song_address, token)
         registry = CachedRegistry(self._song)
@@ -165,6 +172,7 @@ class Score:
             hashing=Hashing(ledger, store, draining),
             upload_expiry=timedelta(hours=settings.upload_expiry_hours),
             draining=draining,
+            own_urls=own_urls,
         )
         self._completions = Completions(environment)
         self._small_objects = SmallObjectStorer(environment, self._completions)
@@ -198,14 +206,24 @@ class Score:
             settings.drain_seconds,
             shares_port=settings.workers > 1,
         )
-        self._server = RunningServer(options, services, ERRORS, draining, self._check_ready)
+        try:
+            self._server = RunningServer(options, services, ERRORS, draining, self._check_ready, slots)
+        except OSError:
+            if self._http is not None:
+                self._http.stop()
+            raise
         self.address = self._server.address
+        self.http_address = ""
+        """Where it listens for HTTP/1.1; empty where it does not."""
+        if self._http is not None and own_urls is not None:
+            self.http_address = self._http.address
+            self._http.serve(services, ERRORS, {SIGNED_PATH: SignedUrls(environment, own_urls, slots)})
         self._completions.start()
         self.collector.start()
 
     def stop(self) -> None:
         """Drain and stop. Completions under way are left for the next process."""
-        self._server.stop()
+        stop_together(self._server, self._http)
         self._small_objects.close()
         self._completions.close()
         self.collector.close()
@@ -219,6 +237,15 @@ class Score:
     def _check_ready(self) -> None:
         self._database.ping()
         self.environment.store.check()
+
+
+def _own_urls(settings: ScoreSettings, http_address: str) -> OwnUrls:
+    keys = settings.url_keys.get_secret_value()
+    try:
+        known = parse_url_keys(keys) if keys else kept_url_key(settings.data_dir / "url-key")
+    except ValueError as error:
+        raise StartRefusedError(f"{settings.data_dir / 'url-key'}: {error}; or remove it, and a key is made") from None
+    return OwnUrls(settings.public_http_url or f"http://{http_address}", known)
 
 
 def start_score(

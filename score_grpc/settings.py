@@ -1,5 +1,6 @@
 """Settings of Score."""
 
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -8,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from runtime_grpc.settings import ServiceSettings
 from score_grpc.domain.layout import POOL_DIGITS_MAX, Layout
+from score_grpc.url_keys import parse_url_keys
 
 
 class ScoreSettings(ServiceSettings):
@@ -19,6 +21,12 @@ class ScoreSettings(ServiceSettings):
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50052
     song_address: str = Field("127.0.0.1:50051", description="where Song's gRPC listens")
+    public_http_url: str = Field(
+        "", description="what signed URLs of Score's own begin with; empty: http:// and where http_port listens"
+    )
+    url_keys: SecretStr = Field(
+        SecretStr(""), description="id:secret[,id:secret]: sign such URLs, the first; empty: a key kept in data_dir"
+    )
     max_streams: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="upload and download streams at once")
     upload_expiry_hours: Annotated[int, Field(ge=1, le=720)] = Field(
         168, description="how long an unfinished upload is kept after its last activity"
@@ -62,6 +70,20 @@ class ScoreSettings(ServiceSettings):
     azure_ca_file: Path | None = Field(
         None, description="PEM file of the authority that signed the endpoint's certificate"
     )
+
+    @field_validator("public_http_url")
+    @classmethod
+    def _plain_url(cls, url: str) -> str:
+        if url and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", url):
+            raise ValueError("give http:// or https:// with a host, and a path where a proxy adds one")
+        return url.rstrip("/")
+
+    @field_validator("url_keys")
+    @classmethod
+    def _known_keys(cls, keys: SecretStr) -> SecretStr:
+        if keys.get_secret_value():
+            parse_url_keys(keys.get_secret_value())
+        return keys
 
     @field_validator("s3_endpoint", "s3_public_endpoint", "azure_endpoint")
     @classmethod

@@ -13,6 +13,7 @@ from song.v1.file_service_pb2_grpc import add_FileServiceServicer_to_server
 from song.v1.study_service_pb2_grpc import add_StudyServiceServicer_to_server
 
 from runtime_grpc.command_line import StartRefusedError, run_service
+from runtime_grpc.http_side import HTTP_WORKERS, HttpSide, stop_together
 from runtime_grpc.server import RunningServer, ServerOptions, Service
 from song_grpc.database.engine import MIGRATIONS, Database
 from song_grpc.domain import limits, validation
@@ -84,14 +85,25 @@ class Song:
                 "song.v1.EventService", add_EventServiceServicer_to_server, EventServicer(events, callers, draining)
             ),
         ]
+        self._http = HttpSide.listening(settings, HTTP_WORKERS, limits.MAX_MESSAGE_BYTES)
         options = ServerOptions(
             settings.address,
             limits.MAX_MESSAGE_BYTES,
             drain_seconds=settings.drain_seconds,
             shares_port=settings.workers > 1,
         )
-        self._server = RunningServer(options, services, ERRORS, draining, database.ping)
+        try:
+            self._server = RunningServer(options, services, ERRORS, draining, database.ping)
+        except OSError:
+            if self._http is not None:
+                self._http.stop()
+            raise
         self.address = self._server.address
+        self.http_address = ""
+        """Where it listens for HTTP/1.1; empty where it does not."""
+        if self._http is not None:
+            self.http_address = self._http.address
+            self._http.serve(services, ERRORS)
         self._relay.start()
 
     def use_score(self, address: str) -> None:
@@ -100,7 +112,7 @@ class Song:
 
     def stop(self) -> None:
         """Drain, stop and let go of everything."""
-        self._server.stop()
+        stop_together(self._server, self._http)
         self._relay.stop()
         if self._broker is not None:
             self._broker.close()

@@ -116,5 +116,9 @@ CHANGING_MARGIN_SECONDS: Final = 30.0
 
 SIGNED_URL_PARAMETERS_MAX: Final = 16
 """Parameters of a signed URL of our own; it has at most five."""
+SIGNED_PIECE_BYTES: Final = MIB
+"""What a PUT to a signed URL of our own holds in memory."""
+HTTP_WORKERS: Final = 16
+"""Calls over HTTP/1.1 at once, beside the transfers, which count as streams."""
 AUDIT_FACT_MAX_CHARS: Final = 1000
 """One fact of an entry of the audit; longer ones are cut."""
