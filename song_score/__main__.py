@@ -45,15 +45,15 @@ class Both:
         self.song.stop()
 
 
-def main() -> None:
-    """Run the command `song-score`."""
+def main(words: list[str] | None = None) -> None:
+    """Run `song-score serve`, by these words or those of the command line."""
     parser = argparse.ArgumentParser(prog="song-score", description="Song and Score in one process.")
     serve = parser.add_subparsers(required=True).add_parser("serve", help="serve both on loopback")
     serve.add_argument("--data-dir", type=Path, help="databases and objects go here (default: song-score-data)")
     serve.add_argument("--song-port", type=int, help="0: any free one (default: 50051)")
     serve.add_argument("--score-port", type=int, help="0: any free one (default: 50052)")
     serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="(default: info)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     sys.exit(_serve(arguments))
 
 

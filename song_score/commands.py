@@ -1,4 +1,7 @@
-"""The commands that start servers. A plain install has them too, without the libraries they need: then they say so."""
+"""The commands that start servers. A plain install has them too, without the libraries they need: then they say so.
+
+`song-score` is one command of both sides: what a client does is there without a server's libraries.
+"""
 
 import sys
 from collections.abc import Callable
@@ -19,10 +22,16 @@ NEEDED = (
 
 def song_score() -> None:
     """Run `song-score`."""
-    _require_server("song-score")
+    from song_score_client.commands.song_score import build  # noqa: PLC0415 - servers start without it
+
+    build(_serve)()
+
+
+def _serve(arguments: list[str]) -> None:
+    _require_server("song-score serve")
     from song_score.__main__ import main  # noqa: PLC0415 - only where it can be imported
 
-    main()
+    main(["serve", *arguments])
 
 
 def song_server() -> None:

@@ -91,6 +91,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("score_grpc/gateways/objects/s3.py", "urllib3"): "errors that botocore lets through",
     ("score_grpc/gateways/objects/azure.py", "azure"): "the Azure store",
     ("song_score/demo.py", "pysam"): "makes the demo's BAM file",
+    ("song_score/commands.py", "song_score_client.commands.song_score"): "`song-score submit` is the client's",
     ("clients/python/song_score_client/commands/upload_check.py", "grpc"): "names a status code: it foresees refusals",
     ("clients/python/song_score_client/progress_bars.py", "rich"): "progress bars, for other programs' terminals too",
 }

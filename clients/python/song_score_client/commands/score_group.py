@@ -27,7 +27,7 @@ class ScoreGroup(CommandGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _leave_interrupted()
+            _leave_interrupted(self.name or ctx.info_name)
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -67,11 +67,11 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _leave_interrupted() -> NoReturn:
+def _leave_interrupted(program: str) -> NoReturn:
     from song_score_client.commands.exit_codes import ExitCode
 
     text = "interrupted; what was verified is kept: the same command again resumes"
-    print(f"\nscore: {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is what a command does
+    print(f"\n{program}: {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is what a command does
     sys.stdout.flush()
     # Threads of transfers may be waiting for the network. They hold nothing that is not safe on the disk, and a
     # person who interrupts does not wait.

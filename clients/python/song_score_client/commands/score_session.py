@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from song_score_client.score import ScoreClient
     from song_score_client.song import SongClient
 
-PROGRAM = "score"
-
 
 @dataclass(frozen=True)
 class ScoreSession(Session):
@@ -27,6 +25,8 @@ class ScoreSession(Session):
     """Nothing but errors, and what is being waited for."""
     is_silent: bool = False
     """Errors only."""
+    program: str = "score"
+    """In whose name messages are."""
 
     def open_score(self) -> ScoreClient:
         """Make the client; it connects on the first call."""
@@ -84,14 +84,19 @@ class ScoreSession(Session):
 
         is_loud = not (self.is_quiet or self.is_silent)
         if self.output.as_json:
-            return JsonProgress(PROGRAM, updates=is_loud, messages=is_loud, to_stderr=stdout_is_data)
+            return JsonProgress(self.program, updates=is_loud, messages=is_loud, to_stderr=stdout_is_data)
         if is_loud and sys.stderr.isatty():
             from song_score_client.progress_bars import BarProgress
 
-            return BarProgress(PROGRAM)
-        return Progress(PROGRAM, reports=is_loud, messages=is_loud)
+            return BarProgress(self.program)
+        return Progress(self.program, reports=is_loud, messages=is_loud)
+
+    def say(self, message: str) -> None:
+        """Tell people, on stderr, how it goes; nothing where programs listen or nobody wants to know."""
+        if not (self.is_quiet or self.is_silent or self.output.as_json):
+            print(f"{self.program}: {message}", file=sys.stderr)  # noqa: T201 - what a command does
 
     def _announce_retry(self, error: ServiceError, failures: int, _delay_seconds: float) -> None:
         # Once: a person must learn at once what is being waited for, a log needs no ten lines of it.
         if failures == 1 and not self.is_silent:
-            print(f"{PROGRAM}: {error.message}; trying again", file=sys.stderr)  # noqa: T201 - what a command does
+            print(f"{self.program}: {error.message}; trying again", file=sys.stderr)  # noqa: T201 - what a command does

@@ -21,20 +21,27 @@ def run_transfers(
 
     `describe` says what was done with a file, where it is another thing than moving it.
     """
+    outcomes = move_files(batch, transfers, progress, describe or partial(describe_moved, verb=verb))
+    code = combined_exit_code(outcome.error for outcome in outcomes if outcome.error is not None)
+    _show_total(outcomes, progress, verb, code)
+    return code
+
+
+def move_files(
+    batch: Batch, transfers: Sequence[Transfer], progress: Progress, describe: Callable[[Outcome, Receipt], str]
+) -> list[Outcome]:
+    """Move the files, report each as it ends, and return how they fared, in their order."""
     progress.total.total_bytes = sum(transfer.size_bytes for transfer in transfers)
 
     def show(outcome: Outcome) -> None:
-        _show(outcome, progress, describe or partial(_text, verb=verb))
+        _show(outcome, progress, describe)
 
     with progress:
-        outcomes = batch.run(
+        return batch.run(
             transfers,
             lambda transfer: progress.watch(transfer.name, transfer.object_id, transfer.size_bytes),
             show,
         )
-    code = combined_exit_code(outcome.error for outcome in outcomes if outcome.error is not None)
-    _show_total(outcomes, progress, verb, code)
-    return code
 
 
 def _show(outcome: Outcome, progress: Progress, describe: Callable[[Outcome, Receipt], str]) -> None:
@@ -81,7 +88,8 @@ def _document(outcome: Outcome, receipt: Receipt) -> Document:
     }
 
 
-def _text(outcome: Outcome, receipt: Receipt, verb: str) -> str:
+def describe_moved(outcome: Outcome, receipt: Receipt, *, verb: str) -> str:
+    """Say that a file was moved, for people; `verb` as in `run_transfers`."""
     kept = f"{receipt.kept_part_total} of {receipt.part_total} parts were there and were not {verb} again"
     moved = f"{format_bytes(receipt.moved_bytes)} {verb}"
     facts = [

@@ -71,7 +71,7 @@ class UploadResult:
     """Bytes of the parts sent by this call."""
 
 
-def upload_file(
+def upload_file(  # noqa: PLR0913 - one parameter an option, by keyword
     score: ScoreClient,
     object_id: str,
     path: Path,
