@@ -39,15 +39,8 @@ class Adoptions:
         begun = upload_values(replace(upload, state=UploadState.OPEN))
         try:
             with self._database.write() as connection:
-                if _known(connection, [stored.object_id]):
-                    raise _KnownError
                 connection.execute(insert(UPLOADS).values(begun))
-                # Again, after the wait that this may have been.
-                others = select(UPLOADS.c.upload_id).where(
-                    UPLOADS.c.object_id == stored.object_id, UPLOADS.c.upload_id != stored.upload_id
-                )
-                if connection.execute(others).first() is not None or _known_objects(connection, [stored.object_id]):
-                    raise _KnownError
+                _require_unknown(connection, upload)  # after the wait that this may have been
                 fields = {"upload_id": stored.upload_id, "stream_epoch": 0}
                 if rows := [fields | part_values(part) for part in parts]:
                     connection.execute(insert(UPLOAD_PARTS), rows)
@@ -57,6 +50,13 @@ class Adoptions:
         except (IntegrityError, _KnownError):
             return False
         return True
+
+
+def _require_unknown(connection: Connection, upload: Upload) -> None:
+    others = (UPLOADS.c.object_id == upload.object_id) & (UPLOADS.c.upload_id != upload.upload_id)
+    has_others = connection.execute(select(UPLOADS.c.upload_id).where(others)).first() is not None
+    if has_others or _known_objects(connection, [upload.object_id]):
+        raise _KnownError
 
 
 def _known(connection: Connection, object_ids: Sequence[str]) -> set[str]:
