@@ -71,13 +71,14 @@ def run_service(
         print(f"{program}: {error}", file=sys.stderr)
         return EXIT_USAGE
     configure_logs(settings.log_level)
+    status = EXIT_OK
     try:
         match words:
             case []:
                 if settings.workers == 1:
                     serve_until_told(lambda: start(settings))
                 else:
-                    return supervise(partial(serve_as_worker, start), settings)
+                    status = supervise(partial(serve_as_worker, start), settings)
             case ["db", "upgrade"]:
                 database = Database(settings.sql_url)
                 database.claim()  # not under a server that runs
@@ -88,7 +89,7 @@ def run_service(
             case ["config", "check"]:
                 print(json.dumps(settings.masked(), indent=2))
             case [word] if word in commands:
-                return commands[word](settings)
+                status = commands[word](settings)
             case _:
                 known = ", ".join(f"'{word}'" for word in ("db upgrade", "db check", "config check", *commands))
                 print(
@@ -100,7 +101,7 @@ def run_service(
     except START_REFUSALS as error:
         print(f"{program}: {error}", file=sys.stderr)
         return EXIT_FAILED
-    return EXIT_OK
+    return status
 
 
 def serve_as_worker(start: Callable[[Settings], Running], settings: Settings, tell_ready: Callable[[], None]) -> int:

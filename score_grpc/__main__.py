@@ -1,11 +1,10 @@
 """Score's composition root: settings → store, ledger, gateways → use cases → servicers → serve."""
 
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
 from uuid import uuid4
 
 from score.v1.download_service_pb2_grpc import add_DownloadServiceServicer_to_server
@@ -16,12 +15,13 @@ from byte_path.allocator import tune_allocator
 from byte_path.codec import decode_write_request, encode_read_response
 from runtime_grpc.admission import StreamSlots
 from runtime_grpc.authentication import Authenticator
-from runtime_grpc.command_line import EXIT_FAILED, EXIT_OK, StartRefusedError, run_service
+from runtime_grpc.command_line import StartRefusedError, run_service
 from runtime_grpc.database import Database
 from runtime_grpc.http_side import HttpSide, stop_together
 from runtime_grpc.server import Codec, RunningServer, ServerOptions, Service
-from score_grpc.database.generations import Generations
+from score_grpc.adopt_command import adopt
 from score_grpc.database.adoptions import Adoptions
+from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.leftovers import Leftovers
 from score_grpc.database.lists import Lists
@@ -29,13 +29,11 @@ from score_grpc.database.retired import RetiredKeys
 from score_grpc.database.signed_parts import SignedParts
 from score_grpc.database.small_objects import SmallObjects
 from score_grpc.domain import limits
-from score_grpc.domain.errors import SongUnavailableError, StoreUnavailableError
-from score_grpc.gateways.objects.local import LocalObjectStore
-from score_grpc.gateways.objects.partitioned import PartitionedStore
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.gateways.song import SongRegistry
 from score_grpc.settings import ScoreSettings
+from score_grpc.stores import open_former_buckets, open_store
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.download import DownloadServicer
 from score_grpc.transport.errors import ERRORS
@@ -52,92 +50,7 @@ from score_grpc.use_cases.hashing import Hashing
 from score_grpc.use_cases.own_urls import SIGNED_PATH, OwnUrls
 from score_grpc.use_cases.small_groups import SmallObjectStorer
 
-if TYPE_CHECKING:
-    from score_grpc.gateways.objects.s3_client import S3Options
-
 MIGRATIONS = "score_grpc.database:migrations"
-
-
-def open_store(settings: ScoreSettings) -> ObjectStore:
-    """Open the object store that the settings name. Raises StartRefusedError."""
-    if settings.store == "local":
-        try:
-            return LocalObjectStore(settings.data_dir / "objects")
-        except StoreUnavailableError as error:
-            raise StartRefusedError(str(error)) from error
-    return _open_azure(settings) if settings.store == "azure" else _open_s3(settings)
-
-
-def _open_s3(settings: ScoreSettings) -> ObjectStore:
-    try:
-        from score_grpc.gateways.objects.s3 import S3ObjectStore  # noqa: PLC0415 - boto3 is an extra
-        from score_grpc.gateways.objects.s3_client import CONFIGURATION_ERRORS  # noqa: PLC0415
-    except ImportError:
-        raise StartRefusedError("store s3 needs the extra 's3': pip install 'song-score[server,s3]'") from None
-    if not settings.s3_bucket:
-        raise StartRefusedError("store s3 needs s3_bucket: name an existing bucket")
-    options = _s3_options(settings)
-    try:
-        base = S3ObjectStore(options)
-    except CONFIGURATION_ERRORS as error:
-        raise StartRefusedError(f"store s3: {error}") from None
-    # Also without a pool: what is in one by now stays there.
-    store = PartitionedStore(base, base.in_bucket, settings.layout.partitions)
-    try:
-        store.check_partitions()
-    except StoreUnavailableError as error:
-        store.close()
-        raise StartRefusedError(f"s3_bucket_pool {settings.s3_bucket_pool}: {error} Score creates no bucket.") from None
-    return store
-
-
-def _s3_options(settings: ScoreSettings) -> "S3Options":
-    from score_grpc.gateways.objects.s3_client import S3Options  # noqa: PLC0415 - boto3 is an extra
-
-    return S3Options(
-        bucket=settings.s3_bucket,
-        region=settings.s3_region,
-        endpoint_url=settings.s3_endpoint or None,
-        public_endpoint_url=settings.s3_public_endpoint or None,
-        uses_path_style=settings.s3_path_style,
-        access_key_id=settings.s3_access_key.get_secret_value() or None,
-        secret_access_key=settings.s3_secret_key.get_secret_value() or None,
-        session_token=settings.s3_session_token.get_secret_value() or None,
-        profile=settings.s3_profile or None,
-        kms_key=settings.s3_kms_key or None,
-        ca_file=settings.s3_ca_file,
-    )
-
-
-def _open_adoption(settings: ScoreSettings, database: Database, registry: CachedRegistry) -> Adoption:
-    from score_grpc.gateways.objects.s3_former import S3FormerBuckets  # noqa: PLC0415 - boto3 is an extra
-
-    buckets = S3FormerBuckets(
-        _s3_options(settings), settings.layout, settings.adopt_state_bucket, settings.adopt_upload_folder
-    )
-    return Adoption(Adoptions(database), registry, buckets)
-
-
-def _open_azure(settings: ScoreSettings) -> ObjectStore:
-    try:
-        from score_grpc.gateways.objects.azure import AzureObjectStore, AzureOptions  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise StartRefusedError("store azure needs the extra 'azure': pip install 'song-score[server,azure]'") from None
-    if not settings.azure_container:
-        raise StartRefusedError("store azure needs azure_container: name an existing container")
-    options = AzureOptions(
-        container=settings.azure_container,
-        connection_string=settings.azure_connection_string.get_secret_value() or None,
-        account=settings.azure_account or None,
-        account_key=settings.azure_key.get_secret_value() or None,
-        sas=settings.azure_sas.get_secret_value() or None,
-        endpoint_url=settings.azure_endpoint or None,
-        ca_file=settings.azure_ca_file,
-    )
-    try:
-        return AzureObjectStore(options)
-    except ValueError as error:
-        raise StartRefusedError(f"store azure: {error}") from None
 
 
 def open_ledger(database: Database) -> Ledger:
@@ -157,7 +70,9 @@ class Score:
         token = settings.service_token.get_secret_value()
         self._song = SongRegistry(settings.song_address, token)
         registry = CachedRegistry(self._song)
-        self._adoption = _open_adoption(settings, database, registry) if settings.adopt else None
+        self._adoption: Adoption | None = None
+        if settings.adopt:
+            self._adoption = Adoption(Adoptions(database), registry, open_former_buckets(settings))
         self.environment = environment = Environment(
             ledger=ledger,
             generations=Generations(database),
@@ -274,46 +189,9 @@ def start_score(
         raise
 
 
-def adopt(settings: ScoreSettings) -> int:
-    """Adopt all objects of the buckets, saying on stdout how far it is; return the exit code.
-
-    Raises StartRefusedError. SIGTERM and SIGINT end it after the page under way; started again it goes on.
-    """
-    if settings.store != "s3":
-        raise StartRefusedError("adopt: objects are adopted in an s3 store: set store, s3_bucket and what belongs to them")
-    _open_s3(settings).close()  # refuses what can't be
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
-    database = Database(settings.sql_url)
-    song = SongRegistry(settings.song_address, settings.service_token.get_secret_value())
-    adoption = _open_adoption(settings, database, CachedRegistry(song))
-    try:
-        database.claim()
-        if settings.migrate:
-            database.upgrade(MIGRATIONS)
-        database.check(MIGRATIONS)
-        for progress in adoption.scan(told.is_set):
-            print(
-                f"{progress.bucket}: {progress.seen} objects seen, {progress.adopted} adopted, {progress.known} known "
-                f"before, {progress.unregistered} not registered in Song, {progress.passed_over} not whole",
-                flush=True,
-            )
-        for place in () if told.is_set() else adoption.unfinished():
-            print(f"not adopted, an unfinished upload: {place}", flush=True)
-    except (SongUnavailableError, StoreUnavailableError) as error:
-        print(f"score-server: {error} What was adopted stays so: start again to go on.", file=sys.stderr)
-        return EXIT_FAILED
-    finally:
-        adoption.close()
-        song.close()
-        database.close()
-    return EXIT_FAILED if told.is_set() else EXIT_OK
-
-
 def main() -> None:
     """Run the command `score-server`."""
-    sys.exit(run_service("score-server", ScoreSettings, start_score, MIGRATIONS, {"adopt": adopt}))
+    sys.exit(run_service("score-server", ScoreSettings, start_score, MIGRATIONS, {"adopt": partial(adopt, migrations=MIGRATIONS)}))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class ScoreSettings(ServiceSettings):
     )
     store: Literal["local", "s3", "azure"] = Field("local", description="where the bytes are kept; local: in data_dir")
     object_folder: str = Field(
-        "data", pattern=r"^([\w.-]+(/[\w.-]+)*)?$", description="what the keys of new objects begin with; empty: nothing"
+        "data", pattern=r"^([\w.-]+(/[\w.-]+)*)?$", description="what keys of objects begin with; empty: nothing"
     )
     s3_bucket: str = Field("", description="bucket of the s3 store; Score creates none")
     s3_bucket_pool: Annotated[int, Field(ge=0, le=10_000)] = Field(

@@ -1,7 +1,7 @@
 """What an Overture Score has written about an object: read with distrust, for anything may lie in a bucket.
 
-`<data_dir>/<object_id>.meta` holds JSON: objectId, objectSize, objectMd5, and parts with partNumber, partSize, offset and
-sourceMd5. Its signed URLs are dead and are not looked at.
+`<data_dir>/<object_id>.meta` holds JSON: objectId, objectSize, objectMd5, and parts with partNumber, partSize, offset
+and sourceMd5. Its signed URLs are dead and are not looked at.
 """
 
 import base64
@@ -29,7 +29,7 @@ class Specification:
 
 
 def read_specification(text: bytes, object_id: str, size_bytes: int) -> Specification:
-    """Read the content of a `.meta`; `size_bytes` is what the store has. What does not fit is as if it were not there."""
+    """Read the content of a `.meta`; `size_bytes` is what the store has. What does not fit counts as not there."""
     plan = plan_parts(size_bytes, 0)
     try:
         found = json.loads(text)

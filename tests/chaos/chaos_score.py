@@ -9,10 +9,11 @@ from pathlib import Path
 
 from runtime_grpc.command_line import serve_until_told
 from runtime_grpc.logs import configure_logs
-from score_grpc.__main__ import open_store, start_score
+from score_grpc.__main__ import start_score
 from score_grpc.domain.errors import StoreFullError
 from score_grpc.gateways.objects.port import ObjectStore, PartWriter, Staging
 from score_grpc.settings import ScoreSettings
+from score_grpc.stores import open_store
 from tests.servers.dying_score import Death, DyingLedger, DyingStore
 
 

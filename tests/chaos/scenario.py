@@ -21,8 +21,8 @@ import grpc
 from score.v1.upload_pb2 import Upload, UploadPart
 from score.v1.upload_service_pb2 import GetUploadRequest, StartUploadRequest
 
-from score_grpc.__main__ import open_store
 from score_grpc.settings import ScoreSettings
+from score_grpc.stores import open_store
 from tests.chaos.proxy import Direction, Fault, FaultProxy
 from tests.servers.dying_score import PLACES
 from tests.servers.processes import ServiceProcess, free_port

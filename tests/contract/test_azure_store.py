@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
-from score_grpc.__main__ import open_store
 from score_grpc.domain.errors import ScoreError, StagingLostError, StoredBytesCorruptError, StoreUnavailableError
 from score_grpc.gateways.objects.azure import STAGING_FOLDER, AzureObjectStore, AzureOptions
 from score_grpc.gateways.objects.port import StagedPart, Staging
 from score_grpc.settings import ScoreSettings
+from score_grpc.stores import open_store
 from tests.contract.stores import azure_options
 from tests.servers.azurite import ACCOUNT, ACCOUNT_KEY, CONTAINER, Azurite, AzuriteMissingError, azurite_command
 

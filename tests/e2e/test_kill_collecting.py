@@ -18,8 +18,8 @@ from song_score_client.transfer.upload import upload_file
 from sqlalchemy import text
 
 from runtime_grpc.database import Database
-from score_grpc.__main__ import open_store
 from score_grpc.settings import ScoreSettings
+from score_grpc.stores import open_store
 from tests.servers import seaweedfs as seaweed
 from tests.servers.dying_score import COLLECTION_PLACES
 from tests.servers.postgresql import new_database

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from runtime_grpc.command_line import serve_until_told
 from runtime_grpc.database import Database
 from runtime_grpc.logs import configure_logs
-from score_grpc.__main__ import open_ledger, open_store, start_score
+from score_grpc.__main__ import open_ledger, start_score
 from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import UploadPart
 from score_grpc.gateways.objects.port import ObjectStore, PartWriter, StagedPart, Staging, StoredBytes
 from score_grpc.settings import ScoreSettings
+from score_grpc.stores import open_store
 
 PLACES = (
     "before the staging is begun",

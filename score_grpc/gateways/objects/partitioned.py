@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from score_grpc.domain.layout import split_key
+from score_grpc.domain.signed_requests import SignedRequest
 from score_grpc.gateways.objects.port import (
     ObjectStore,
     PartWriter,
-    SignedRequest,
     StagedPart,
     Staging,
     StoredBytes,
@@ -27,7 +27,7 @@ class PartitionedStore:
     def __init__(
         self, base: ObjectStore, open_bucket: Callable[[str], ObjectStore], partitions: Sequence[str] = ()
     ) -> None:
-        """`base` is where keys without a bucket are; the stores that `open_bucket` makes live on its connections.
+        """Take the base bucket's store, where keys without a bucket are; what `open_bucket` makes lives off it.
 
         `partitions` are the buckets in use now: those that are checked, and looked through for stagings.
         """

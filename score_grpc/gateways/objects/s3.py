@@ -79,7 +79,7 @@ class S3ObjectStore:
     def in_bucket(self, bucket: str) -> "S3ObjectStore":
         """Return a store of another bucket, over the same connections: whoever closes one closes both."""
         twin = copy(self)
-        twin._bucket, twin._signer = bucket, S3Signer(self._access, bucket)
+        twin._bucket, twin._signer = bucket, S3Signer(self._access, bucket)  # noqa: SLF001 - of its own kind
         return twin
 
     def begin(self, key: str) -> Staging:

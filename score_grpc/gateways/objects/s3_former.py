@@ -105,8 +105,10 @@ def _store_errors(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        text = f"{doing}: the object store answered {status} {_code_of(error)}"
-        raise StoreUnavailableError(f"{text}: check that the bucket is there, and the rights to read and list.") from error
+        remedy = "check that the bucket is there, and the rights to read and list"
+        raise StoreUnavailableError(
+            f"{doing}: the object store answered {status} {_code_of(error)}: {remedy}."
+        ) from error
     except ScoreError:
         raise
     except (BotoCoreError, HTTPError, OSError) as error:
