@@ -53,6 +53,7 @@ import grpc
 
 if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
+    from score.v1.item_error_pb2 import ItemError as ScoreItemError
     from song.v1.item_error_pb2 import ItemError
 
 Violation = tuple[str, str]
@@ -547,6 +548,24 @@ def from_item_error(error: ItemError) -> ServiceError:
         reason=reason,
         metadata=metadata,
         violations=[(violation.pointer, violation.message) for violation in error.violations],
+        retry_after_seconds=1.0 if error.retryable else None,
+    )
+
+
+def from_score_item_error(error: ScoreItemError) -> ServiceError:
+    """Turn the error of one object or part of Score's streams into the error that a single call would have raised."""
+    from score.v1.error_reason_pb2 import ErrorReason  # noqa: PLC0415 - Song's users need none of Score's stubs
+
+    is_known = error.reason in ErrorReason.values()
+    reason = ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_") if is_known else ""
+    code = next((code for code in grpc.StatusCode if code.value[0] == error.code), grpc.StatusCode.UNKNOWN)
+    kind = ServiceError.reasons.get(reason) or _PARENTS.get(code, ServiceError)
+    return kind(
+        error.message,
+        service="score",
+        code=code,
+        reason=reason,
+        metadata=error.metadata,
         retry_after_seconds=1.0 if error.retryable else None,
     )
 

@@ -120,18 +120,35 @@ def _entries(
 
 
 def upload_transfers(score: ScoreClient, entries: Sequence[ManifestEntry], chosen: UploadOptions) -> list[Transfer]:
-    """Return a transfer for each file, in their order."""
-    return [_transfer(score, entry, chosen) for entry in entries]
-
-
-def _transfer(score: ScoreClient, entry: ManifestEntry, chosen: UploadOptions) -> Transfer:
+    """Return a transfer for each file, in their order. Small ones go together, if there are several."""
     from song_score_client.transfer.batch import Transfer
+    from song_score_client.transfer.small_files import SMALL_FILE_BYTES
+    from song_score_client.transfer.small_uploads import SmallUpload, SmallUploads
 
+    sizes = {entry.object_id: _size_bytes(entry.path) for entry in entries}
+    small = {
+        entry.object_id: SmallUpload(entry.object_id, entry.path, entry.md5)
+        for entry in entries
+        if sizes[entry.object_id] <= SMALL_FILE_BYTES
+    }
+    group = SmallUploads(score, small, chosen.rate) if len(small) > 1 else None
+    return [
+        Transfer(
+            entry.path.name,
+            entry.object_id,
+            sizes[entry.object_id],
+            partial(_send, score, entry, chosen),
+            group if entry.object_id in small else None,
+        )
+        for entry in entries
+    ]
+
+
+def _size_bytes(path: Path) -> int:
     try:
-        size_bytes = entry.path.stat().st_size
+        return path.stat().st_size
     except OSError:
-        size_bytes = 0  # its own turn says what is wrong
-    return Transfer(entry.path.name, entry.object_id, size_bytes, partial(_send, score, entry, chosen))
+        return 0  # its own turn says what is wrong
 
 
 def _send(score: ScoreClient, entry: ManifestEntry, chosen: UploadOptions, listener: Listener) -> Receipt:
