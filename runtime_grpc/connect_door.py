@@ -17,12 +17,16 @@ from connectrpc.errors import ConnectError, ErrorDetail
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.request import RequestContext
 from connectrpc.server import ConnectWSGIApplication, EndpointSync
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from protobuf.wkt import Any as AnyDetail
+from protobuf.wkt import Struct
 
 from runtime_grpc.errors import ErrorTable
 from runtime_grpc.logs import log_call
@@ -138,8 +142,20 @@ class _Context:
 
 
 def _connect_error(status: Status) -> ConnectError:
-    details = [ErrorDetail(AnyDetail(type_url=detail.type_url, value=detail.value)) for detail in status.details]
-    return ConnectError(_CODES[status.code], status.message, details)
+    return ConnectError(_CODES[status.code], status.message, [_Detail(detail) for detail in status.details])
+
+
+class _Detail(ErrorDetail):
+    """A detail of an error, whose `debug` is its JSON: people with curl read the reason there."""
+
+    def __init__(self, detail: AnyMessage) -> None:
+        super().__init__(AnyDetail(type_url=detail.type_url, value=detail.value))
+        known = next((known for known in (ErrorInfo(), RetryInfo(), BadRequest()) if detail.Unpack(known)), None)
+        self._shown = Struct() if known is None else Struct.from_python(MessageToDict(known))
+
+    def value(self, *_registry: object) -> Any:  # noqa: ANN401 - a message of the library's
+        """Return what is shown."""
+        return self._shown
 
 
 def _refuse(start_response: StartResponse, status: str, code: str, message: str) -> list[bytes]:

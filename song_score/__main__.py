@@ -19,6 +19,9 @@ from score_grpc.settings import ScoreSettings
 from song_grpc.__main__ import Song, start_song
 from song_grpc.settings import SongSettings
 
+SCORE_HTTP_PORT = 8087
+"""Where Score's HTTP listens unless told otherwise."""
+
 
 class Both:
     """The two running services."""
@@ -37,7 +40,10 @@ class Both:
     @property
     def address(self) -> str:
         """Where both listen, for people."""
-        return f"Song {self.song.address}, Score {self.score.address}"
+        song_http = f"Song's HTTP {self.song.http_address}, " if self.song.http_address else ""
+        return (
+            f"Song {self.song.address}, Score {self.score.address}, {song_http}Score's HTTP {self.score.http_address}"
+        )
 
     def stop(self) -> None:
         """Stop both: Score first, for it asks Song while it drains."""
@@ -52,6 +58,12 @@ def main(words: list[str] | None = None) -> None:
     serve.add_argument("--data-dir", type=Path, help="databases and objects go here (default: song-score-data)")
     serve.add_argument("--song-port", type=int, help="0: any free one (default: 50051)")
     serve.add_argument("--score-port", type=int, help="0: any free one (default: 50052)")
+    serve.add_argument("--song-http-port", type=int, help="0: any free one (default: no HTTP)")
+    serve.add_argument(
+        "--score-http-port",
+        type=int,
+        help=f"0: any free one (default: {SCORE_HTTP_PORT}, or any free one where --score-port is 0)",
+    )
     serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="(default: info)")
     arguments = parser.parse_args(words)
     sys.exit(_serve(arguments))
@@ -61,8 +73,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     # The environment and its TOML files hold for all that has no flag here.
     both = _given(data_dir=arguments.data_dir, log_level=arguments.log_level)
     try:
-        song_settings = SongSettings(**both, **_given(port=arguments.song_port))
-        score_settings = ScoreSettings(**both, **_given(port=arguments.score_port))
+        song_settings = SongSettings(**both, **_given(port=arguments.song_port, http_port=arguments.song_http_port))
+        score_settings = ScoreSettings(**both, **_given(port=arguments.score_port, http_port=arguments.score_http_port))
+        if score_settings.http_port is None:  # whoever tries Score out finds its signed URLs working
+            http_port = {"http_port": SCORE_HTTP_PORT if score_settings.port else 0}
+            score_settings = score_settings.model_copy(update=http_port)
     except (ValidationError, OSError) as error:
         print(f"song-score: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -98,7 +98,7 @@ class Demo:
         (line,) = [line for line in log_path.read_text().splitlines() if '"listening"' in line]
         address = json.loads(line)["address"]
         print(f"      listening: {address}")
-        song, score = address.replace(",", "").split()[1::2]
+        song, score = address.replace(",", "").split()[1:4:2]
         self._environment |= {"SONG_URL": song, "SCORE_URL": score}
         return process
 
