@@ -23,6 +23,7 @@ from song_score_client.http_connections import HttpConnections, HttpRequest
 from song_score_client.score import ScoreClient
 from song_score_client.transfer.download import DownloadResult, download_object
 from song_score_client.transfer.listener import Listener
+from song_score_client.transfer.object_reader import ObjectReader
 from song_score_client.transfer.rate import RateLimit
 from song_score_client.transfer.signed_requests import headers_of
 from song_score_client.transfer.upload import UploadResult, upload_file
@@ -340,6 +341,18 @@ def test_bytes_that_come_wrong_time_and_again_are_an_integrity_error(side: Side)
     side.proxy.plan(flips)
     with pytest.raises(IntegrityError, match="other bytes"):
         side.download(streams=1)
+
+
+def test_ranges_come_by_signed_urls_whatever_breaks(side: Side, data: bytes) -> None:
+    side.upload()
+    side.client = ImpatientScore
+    side.proxy.plan([Fault("cut", "down", 3 * MIB, 0), Fault("refuse", "down", 5 * MIB, 2)])
+    with side.open(Transport.SIGNED) as score:
+        stored = score.get_object(ID, allow_unpublished=True)
+        reader = ObjectReader(score, stored, allow_unpublished=True, rate=RateLimit(4 * MIB), listener=side.listener)
+        found = b"".join(bytes(piece) for piece in reader.chunks(7, SIZE - 9))
+    assert found == data[7:-2]
+    assert side.listener.moved == SIZE + SIZE - 9
 
 
 def test_an_empty_file_needs_no_url(side: Side) -> None:

@@ -13,8 +13,12 @@ from song_score_client.errors import ServiceError, StoredBytesCorruptError, from
 from song_score_client.score import ScoreClient
 from song_score_client.transfer.download_stream import METHOD
 from song_score_client.transfer.listener import Listener
+from song_score_client.transfer.local_file import CHUNK_BYTES
+from song_score_client.transfer.parts import PartQueue
 from song_score_client.transfer.piece_digest import Piece, PieceDigest
 from song_score_client.transfer.rate import RateLimit
+from song_score_client.transfer.signed_download import SignedUrl, read_range
+from song_score_client.transfer.signed_requests import Tries
 from song_score_client.transfer.streams import may_go_on, no_progress, pause
 
 PIECE_TRIES = 3
@@ -33,6 +37,15 @@ class ObjectReader:
 
     def chunks(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
         """Yield the bytes of a range in order; each piece is valid until the next one is taken. Raises ServiceError."""
+        by_stream = self.score.connection.carries_streams
+        for data in (self._streamed if by_stream else self._fetched)(offset, size_bytes):
+            if self.rate is not None:
+                self.rate.take(data.nbytes)
+            self.listener.move(data.nbytes)
+            yield data
+
+    def _streamed(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
+        """Yield a range by streams, one after the other where they break."""
         connection, position, end, failures = self.score.connection, offset, offset + size_bytes, 0
         while position < end:
             error: ServiceError | None = None
@@ -40,9 +53,6 @@ class ObjectReader:
             try:
                 for data in self._stream(position, end - position):
                     position += data.nbytes
-                    if self.rate is not None:
-                        self.rate.take(data.nbytes)
-                    self.listener.move(data.nbytes)
                     yield data
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised, connection.service, connection.address)
@@ -51,6 +61,24 @@ class ObjectReader:
             failures = 0 if position > began else failures + 1
             if position < end:
                 pause(connection, error or no_progress(connection), failures, self.listener)
+
+    def _fetched(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
+        """Yield a range by signed URLs, again from where an answer broke off."""
+        connection, position, end = self.score.connection, offset, offset + size_bytes
+        url = SignedUrl(self.score, self.stored, allow_unpublished=self.allow_unpublished)
+        tries, refused = Tries(connection, self.listener, PartQueue(())), None
+        buffer = memoryview(bytearray(min(CHUNK_BYTES, size_bytes)))
+        doing = f"bytes {offset} to {end - 1} of {self.stored.file_name}"
+        while position < end:
+            signed = url.get(refused)
+            try:
+                for data in read_range(connection.http, signed, position, end - position, doing, buffer):
+                    position += data.nbytes
+                    tries = Tries(connection, self.listener, PartQueue(()))
+                    yield data
+            except ServiceError as error:
+                tries.failed(error)
+                refused = signed
 
     def fetch(
         self,

@@ -2,7 +2,8 @@
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPResponse
 
@@ -12,7 +13,7 @@ from score.v1.signed_request_pb2 import SignedRequest
 from score.v1.stored_object_pb2 import StoredObject
 
 from song_score_client.errors import IntegrityError, ServiceError, UnavailableError
-from song_score_client.http_connections import HTTP_FAILURES, Cancellation, HttpRequest
+from song_score_client.http_connections import HTTP_FAILURES, Cancellation, HttpConnections, HttpRequest
 from song_score_client.score import ScoreClient
 from song_score_client.transfer.download_stream import write_at
 from song_score_client.transfer.listener import Listener
@@ -95,30 +96,47 @@ class SignedDownload:
         """Fetch a part into its place. Raises ServiceError, LocalFileError."""
         part = self._parts[number - 1]
         doing = f"part {number} of {self._stored.file_name}"
-        headers = {**headers_of(signed), "Range": f"bytes={part.offset}-{part.offset + part.size_bytes - 1}"}
-        asked = HttpRequest(signed.method, signed.url, headers)
-        digest, position, end = PieceDigest(piece_of(part)), part.offset, part.offset + part.size_bytes
-        try:
-            with self._score.connection.http.exchange(asked, cancellation=cancellation) as answer:
-                if answer.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-                    raise refusal(answer, doing)
-                _skip(answer, part.offset - _start_of(answer, part.offset), buffer)
-                while position < end:
-                    piece = buffer[: end - position]
-                    count = answer.readinto(piece)
-                    if not count:
-                        raise ConnectionResetError("the answer broke off")
-                    if self._rate is not None:
-                        self._rate.take(count)
-                    digest.update(piece[:count])
-                    write_at(self._fd, piece[:count], position)
-                    position += count
-                    self._listener.move(count)
-        except HTTP_FAILURES as error:
-            raise no_answer(error, doing) from None
+        http = self._score.connection.http
+        digest, position = PieceDigest(piece_of(part)), part.offset
+        coming = read_range(http, signed, part.offset, part.size_bytes, doing, buffer, cancellation)
+        with closing(coming):
+            for data in coming:
+                if self._rate is not None:
+                    self._rate.take(data.nbytes)
+                digest.update(data)
+                write_at(self._fd, data, position)
+                position += data.nbytes
+                self._listener.move(data.nbytes)
         if not digest.is_right():
             text = f"{doing}: other bytes came than are stored: they were changed on their way, or in the store"
             raise IntegrityError(text, service="score", code=grpc.StatusCode.DATA_LOSS, retry_after_seconds=0.0)
+
+
+def read_range(
+    http: HttpConnections,
+    signed: SignedRequest,
+    offset: int,
+    size_bytes: int,
+    doing: str,
+    buffer: memoryview,
+    cancellation: Cancellation | None = None,
+) -> Generator[memoryview, None, None]:
+    """Yield a range of the whole that the URL stands for, in pieces of the buffer. Raises ServiceError."""
+    headers = {**headers_of(signed), "Range": f"bytes={offset}-{offset + size_bytes - 1}"}
+    asked, missing = HttpRequest(signed.method, signed.url, headers), size_bytes
+    try:
+        with http.exchange(asked, cancellation=cancellation) as answer:
+            if answer.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+                raise refusal(answer, doing)
+            _skip(answer, offset - _start_of(answer, offset), buffer)
+            while missing:
+                count = answer.readinto(buffer[:missing])
+                if not count:
+                    raise ConnectionResetError("the answer broke off")
+                missing -= count
+                yield buffer[:count]
+    except HTTP_FAILURES as error:
+        raise no_answer(error, doing) from None
 
 
 def _start_of(answer: HTTPResponse, asked: int) -> int:
