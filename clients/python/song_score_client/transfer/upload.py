@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,28 +11,24 @@ import grpc
 from score.v1.stored_object_pb2 import StoredObject
 from score.v1.upload_pb2 import (
     TRANSFER_PATH_SIGNED,
-    UPLOAD_STATE_ABORTED,
-    UPLOAD_STATE_COMPLETED,
     UPLOAD_STATE_OPEN,
-    Upload,
     UploadFailure,
     UploadPart,
 )
-from score.v1.upload_service_pb2 import CompleteUploadResponse, GetUploadResponse, PartToRecord
+from score.v1.upload_service_pb2 import PartToRecord
 
 from song_score_client.errors import (
     ClientError,
     ObjectDigestMismatchError,
-    PartsMissingError,
     ServiceError,
     StoreUnavailableError,
-    UnavailableError,
     UploadAbortedError,
     UploadNotFoundError,
     UploadNotOpenError,
 )
 from song_score_client.manifests import is_md5
 from song_score_client.score import MAX_SIGNED, ScoreClient
+from song_score_client.transfer.completion import complete_upload
 from song_score_client.transfer.journal import Journal, discard_journal
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import LocalFile, open_file
@@ -42,13 +37,11 @@ from song_score_client.transfer.parts import Parts, part_range
 from song_score_client.transfer.rate import RateLimit
 from song_score_client.transfer.signed_upload import SignedUpload
 from song_score_client.transfer.streams import keep_streaming, move_parts
-from song_score_client.transfer.upload_errors import aborted_error, failure_error
+from song_score_client.transfer.upload_errors import failure_error
 from song_score_client.transfer.upload_stream import UploadStream
 
 ROUNDS = 5
 """How often parts may turn out to be missing or different at completion before it is given up."""
-POLL_SECONDS = (0.05, 1.0)
-"""First and longest pause between two looks at a completion."""
 _EXPIRED = "EXPIRED"
 _DIGEST_MISMATCH = "OBJECT_DIGEST_MISMATCH"
 
@@ -283,7 +276,7 @@ class _Transfer:
         """Complete, sending again what turns out to be missing or different. Raises what ends the transfer."""
         for _ in range(ROUNDS):
             self._file.require_unchanged()
-            upload, stored = self._await_completion()
+            upload, stored = complete_upload(self._score, self._upload.upload_id, str(self._file.path), self._listener)
             if stored is not None:
                 return stored
             is_mismatch = upload.last_failure.reason == _DIGEST_MISMATCH
@@ -298,36 +291,6 @@ class _Transfer:
             self._listener.withdraw(sum(map(self._part_bytes, missing)))
             self._send(missing, different)
         raise ClientError(f"{self._file.path}: parts went missing {ROUNDS} times after they were sent; run it again")
-
-    def _await_completion(self) -> tuple[Upload, StoredObject | None]:
-        """Return the upload once it is COMPLETED with its object, or OPEN again with what is wrong."""
-        failures, delay = 0, POLL_SECONDS[0]
-        try:
-            answer: CompleteUploadResponse | GetUploadResponse = self._score.complete_upload(self._upload.upload_id)
-        except PartsMissingError as error:
-            failure = UploadFailure(reason=error.reason, message=error.message)
-            return Upload(last_failure=failure), None
-        while True:
-            upload = answer.upload
-            if upload.state == UPLOAD_STATE_COMPLETED:
-                return upload, answer.stored_object
-            if upload.state == UPLOAD_STATE_ABORTED:
-                raise aborted_error(upload, f"the upload of {self._file.path} was aborted")
-            if upload.state == UPLOAD_STATE_OPEN:
-                is_failed = upload.HasField("last_failure")
-                cause = failure_error(upload.last_failure) if is_failed else self._not_begun()
-                pause = self._score.connection.retry.delay_seconds(failures := failures + 1, cause)
-                if pause is None and not is_failed:
-                    raise cause
-                if pause is None:
-                    return upload, None
-                self._listener.say(f"{cause}; asking again in {pause:.1f} s")
-                time.sleep(pause)
-                answer = self._score.complete_upload(self._upload.upload_id)
-            else:
-                time.sleep(delay)
-                delay = min(delay * 2, POLL_SECONDS[1])
-                answer = self._score.get_upload(self._upload.upload_id)
 
     def _require_same(self, stored: StoredObject) -> None:
         """Raise ObjectDigestMismatchError where the object is not this file; reads only what was not compared yet."""
@@ -369,14 +332,6 @@ class _Transfer:
             code=grpc.StatusCode.FAILED_PRECONDITION,
             reason=failure.reason,
             metadata={"computed_md5": failure.computed_md5, "object_id": self._object_id},
-        )
-
-    def _not_begun(self) -> ServiceError:
-        """Return the error of a server that was asked to complete, and neither does nor says what hinders it."""
-        return UnavailableError(
-            f"{self._file.path}: Score has not begun to verify it; all parts are kept, the same command resumes",
-            service="score",
-            code=grpc.StatusCode.UNAVAILABLE,
         )
 
 
