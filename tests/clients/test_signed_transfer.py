@@ -137,7 +137,7 @@ def data() -> bytes:
     return random_bytes(SIZE)
 
 
-@pytest.fixture(params=["s3"])
+@pytest.fixture(params=["local", "s3"])
 def side(
     request: pytest.FixtureRequest, open_world: Callable[..., World], tmp_path: Path, data: bytes
 ) -> Iterator[Side]:
