@@ -28,6 +28,7 @@ from score_grpc.database.lists import Lists
 from score_grpc.database.retired import RetiredKeys
 from score_grpc.database.signed_parts import SignedParts
 from score_grpc.database.small_objects import SmallObjects
+from score_grpc.database.verifications import Verifications
 from score_grpc.domain import limits
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import CachedRegistry
@@ -49,6 +50,7 @@ from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.hashing import Hashing
 from score_grpc.use_cases.own_urls import SIGNED_PATH, OwnUrls
 from score_grpc.use_cases.small_groups import SmallObjectStorer
+from score_grpc.use_cases.verify import VerificationRuns
 
 MIGRATIONS = "score_grpc.database:migrations"
 
@@ -90,6 +92,7 @@ class Score:
             own_urls=own_urls,
         )
         self._completions = Completions(environment)
+        self._verifications = VerificationRuns(environment, Verifications(database, str(uuid4())))
         self._small_objects = SmallObjectStorer(environment, self._completions)
         self.collector = Collector(
             environment, Leftovers(database, str(uuid4())), RetiredKeys(database, str(uuid4()))
@@ -111,7 +114,7 @@ class Score:
             Service(
                 "score.v1.ObjectService",
                 add_ObjectServiceServicer_to_server,
-                ObjectServicer(environment, callers),
+                ObjectServicer(environment, callers, self._verifications),
             ),
         ]
         options = ServerOptions(
@@ -134,6 +137,7 @@ class Score:
             self.http_address = self._http.address
             self._http.serve(services, ERRORS, {SIGNED_PATH: SignedUrls(environment, own_urls, slots)})
         self._completions.start()
+        self._verifications.start()
         self.collector.start()
 
     def stop(self) -> None:
@@ -141,6 +145,7 @@ class Score:
         stop_together(self._server, self._http)
         self._small_objects.close()
         self._completions.close()
+        self._verifications.close()
         self.collector.close()
         self.environment.hashing.close()
         if self._adoption is not None:

@@ -107,6 +107,8 @@ ADOPTIONS_AT_ONCE: Final = 8
 SPECIFICATION_MAX_BYTES: Final = 10 * MIB
 """A `.meta` of Overture's: 10 000 parts with their dead URLs. A longer one is not read."""
 
+VERIFICATIONS_AT_ONCE: Final = 2
+"""Objects that one process reads again at once."""
 STREAM_AGE_SECONDS: Final = 3600.0
 """How long the bytes of an object that was replaced or deleted stay readable for streams under way."""
 CHANGING_SECONDS: Final = 60.0

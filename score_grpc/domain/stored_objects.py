@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from score_grpc.domain.parts import PartPlan
+from score_grpc.domain.uploads import UploadPart
 
 
 class Verification(Enum):
@@ -57,6 +58,18 @@ class StoredObject:
     def holds(self, size_bytes: int, md5: str) -> bool:
         """Whether its bytes have this size and MD5: others of the same can only mend it."""
         return (self.size_bytes, self.md5) == (size_bytes, md5)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a verification found."""
+
+    is_verified: bool
+    md5: str
+    """Of the whole; as it was where parts are damaged."""
+    damaged_parts: Sequence[int]
+    read_parts: Sequence[UploadPart]
+    """Parts that are good, with the xxh3_128 of what was read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from score_grpc.use_cases.delete import delete_object
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.objects import batch_get_objects, list_objects
 from score_grpc.use_cases.read import ReadSession, read_action
+from score_grpc.use_cases.verify import VerificationRuns
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class ObjectServicer(ObjectServiceServicer):
 
     environment: Environment
     callers: Callers
+    verifications: VerificationRuns
 
     def GetObject(self, request: pb.GetObjectRequest, context: grpc.ServicerContext) -> pb.GetObjectResponse:
         """Return one object."""
@@ -59,3 +61,8 @@ class ObjectServicer(ObjectServiceServicer):
         caller = self.callers.of(context)
         stored = delete_object(self.environment, caller, request.object_id, request.reason, call_facts(context))
         return pb.DeleteObjectResponse(stored_object=object_message(stored))
+
+    def VerifyObject(self, request: pb.VerifyObjectRequest, context: grpc.ServicerContext) -> pb.VerifyObjectResponse:
+        """Ask for a verification."""
+        stored = self.verifications.verify(self.callers.of(context), request.object_id)
+        return pb.VerifyObjectResponse(stored_object=object_message(stored))
