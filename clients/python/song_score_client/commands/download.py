@@ -18,13 +18,15 @@ from song_score_client.commands import options
 from song_score_client.output_layout import OutputLayout
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from score.v1.stored_object_pb2 import StoredObject
 
     from song_score_client.commands.score_session import ScoreSession
     from song_score_client.commands.selection import Selection
     from song_score_client.errors import ServiceError
     from song_score_client.score import ScoreClient
-    from song_score_client.transfer.batch import Receipt, Transfer
+    from song_score_client.transfer.batch import Group, Receipt, Transfer
     from song_score_client.transfer.listener import Listener
     from song_score_client.transfer.parallelism import Streams
     from song_score_client.transfer.rate import RateLimit
@@ -146,6 +148,7 @@ def _transfers(
     from song_score_client.transfer.batch import Transfer
 
     targets = selection.targets(output_dir, layout)
+    group, small = (None, set()) if byte_range is not None else _group(score, selection, targets, output_dir, chosen)
     transfers = []
     for object_id in selection.object_ids:
         if object_id in selection.refused:
@@ -157,12 +160,37 @@ def _transfers(
         if byte_range is not None:
             run = partial(_fetch_range, score, stored, target, output_dir, byte_range, chosen)
         size_bytes = stored.size_bytes if byte_range is None else _range_bytes(stored, *byte_range)
-        transfers.append(Transfer(name, object_id, size_bytes, run))
+        transfers.append(Transfer(name, object_id, size_bytes, run, group if object_id in small else None))
     require_room(
         output_dir,
         {targets[transfer.object_id]: transfer.size_bytes for transfer in transfers if transfer.object_id in targets},
     )
     return transfers
+
+
+def _group(
+    score: ScoreClient, selection: Selection, targets: Mapping[str, Path], directory: Path, chosen: DownloadOptions
+) -> tuple[Group | None, set[str]]:
+    """Return what fetches the small objects together, if there are several, and their ids."""
+    from song_score_client.transfer.small_downloads import SmallDownload, SmallDownloads
+    from song_score_client.transfer.small_files import SMALL_FILE_BYTES
+
+    small = {
+        object_id: SmallDownload(stored, targets[object_id], directory)
+        for object_id, stored in selection.found.items()
+        if object_id in targets and stored.size_bytes <= SMALL_FILE_BYTES
+    }
+    if len(small) < 2:  # noqa: PLR2004 - several
+        return None, set()
+    group = SmallDownloads(
+        score,
+        small,
+        force=chosen.force,
+        allow_unpublished=chosen.allow_unpublished,
+        whole_md5=chosen.whole_md5,
+        rate=chosen.rate,
+    )
+    return group, set(small)
 
 
 def _refuse(error: ServiceError, _listener: Listener) -> Receipt:
