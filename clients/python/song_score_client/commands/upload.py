@@ -131,7 +131,7 @@ def upload_transfers(score: ScoreClient, entries: Sequence[ManifestEntry], chose
         for entry in entries
         if sizes[entry.object_id] <= SMALL_FILE_BYTES
     }
-    group = SmallUploads(score, small, chosen.rate) if len(small) > 1 else None
+    group = SmallUploads(score, small, replace=chosen.replace, rate=chosen.rate) if len(small) > 1 else None
     return [
         Transfer(
             entry.path.name,

@@ -44,9 +44,11 @@ class SmallUpload:
 class SmallUploads:
     """Sends small files together. See `Group`."""
 
-    def __init__(self, score: ScoreClient, files: Mapping[str, SmallUpload], rate: RateLimit | None) -> None:
-        """Make the group of these files, by object id."""
-        self._score, self._by_id, self._rate = score, files, rate
+    def __init__(
+        self, score: ScoreClient, files: Mapping[str, SmallUpload], *, replace: bool, rate: RateLimit | None
+    ) -> None:
+        """Make the group of these files, by object id; the other options are those of `upload_file`."""
+        self._score, self._by_id, self._replace, self._rate = score, files, replace, rate
 
     def move(self, members: Members) -> None:
         """See `Group.move`. Left are files whose object is stored, unless it is known to be theirs."""
@@ -65,7 +67,7 @@ class SmallUploads:
                 members.listener(number).say("these bytes are stored and verified already")
                 small.end(number, Receipt(0, there.part_total, there.part_total, there.md5))
         queue = PartQueue(number for number, file in files.items() if file.object_id not in stored)
-        small.keep_streaming(queue, lambda: _Stream(files, small, queue, self._rate))
+        small.keep_streaming(queue, lambda: _Stream(files, small, queue, self._replace, self._rate))
 
 
 @dataclass(slots=True)
@@ -78,6 +80,7 @@ class _Stream:
     files: Mapping[int, SmallUpload]
     small: SmallFiles
     queue: PartQueue
+    replace: bool
     rate: RateLimit | None
     finished_total: int = 0
     """Files dealt with on this stream."""
@@ -140,7 +143,12 @@ class _Stream:
         self._sent.append((number, data.nbytes))
         self._waiting.remove(number)
         yield WriteObjectsRequest(
-            open=OpenSmallObject(object_id=file.object_id, size_bytes=data.nbytes, expected_md5=file.expected_md5)
+            open=OpenSmallObject(
+                object_id=file.object_id,
+                size_bytes=data.nbytes,
+                expected_md5=file.expected_md5,
+                replace=self.replace,
+            )
         )
         if data:
             yield WriteObjectsRequest(chunk=SmallObjectChunk(xxh3_64=chunk_digest(data), data=data.tobytes()))
