@@ -79,14 +79,20 @@ class ScoreCommand:
 
     @contextmanager
     def process(
-        self, *arguments: object, stdout: int | None = None, stderr: int | None = None
-    ) -> Iterator[subprocess.Popen[str]]:
+        self,
+        *arguments: object,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        text: bool = True,
+    ) -> Iterator[subprocess.Popen[Any]]:
         """Run it in a process of its own."""
         program = [sys.executable, "-c", "from song_score_client.commands.score import main; main()"]
         with subprocess.Popen(
             [*program, *map(str, arguments)],
             env={**os.environ, **self.environment},
-            text=True,
+            text=text,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
         ) as process:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations  # names that only types need are not imported
 
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from song_score_client.transfer.rate import RateLimit
     from song_score_client.upload_manifest import ManifestEntry
 
+STDIN = "-"
+
 
 @dataclass(frozen=True, slots=True)
 class UploadOptions:
@@ -41,7 +44,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
     directory: Annotated[Path, typer.Argument(help="With --analysis-id: where its files are.")] = Path(),
     *,
     manifest: options.ManifestSource = None,
-    file: Annotated[Path | None, typer.Option(help="One file, with --object-id.")] = None,
+    file: Annotated[Path | None, typer.Option(help="One file, with --object-id; - is stdin.")] = None,
     object_id: Annotated[str | None, typer.Option(help="The id Song gave the file.")] = None,
     md5: Annotated[str, typer.Option(help="The file's MD5, checked; by default the registered one.")] = "",
     analysis_id: Annotated[str | None, typer.Option(help="All files of an analysis, found by name.")] = None,
@@ -72,6 +75,8 @@ def upload(  # noqa: PLR0913 - one parameter an option
     from song_score_client.transfer.batch import Batch
 
     session: ScoreSession = context.obj
+    if str(file) == STDIN and dry_run:
+        raise typer.BadParameter("--dry-run would have to read stdin to its end")
     entries = _entries(session, manifest, file, object_id, md5, analysis_id, study_id, directory)
     if dry_run:
         from song_score_client.commands.upload_check import check_upload
@@ -113,7 +118,7 @@ def _entries(
     if file is not None and object_id is not None:
         if md5 and not is_md5(md5):
             raise ConfigurationError(f"--md5 {md5!r} is no MD5: 32 hexadecimal digits are expected")
-        return [ManifestEntry(object_id, file.absolute(), md5.lower())]
+        return [ManifestEntry(object_id, file if str(file) == STDIN else file.absolute(), md5.lower())]
     with session.open_song() as song:
         files = list(song.list_files(study_id or session.configuration.study_id, analysis_id or "", page_size=1000))
     return match_files(files, directory)
@@ -155,6 +160,8 @@ def _send(score: ScoreClient, entry: ManifestEntry, chosen: UploadOptions, liste
     from song_score_client.transfer.batch import Receipt
     from song_score_client.transfer.upload import upload_file
 
+    if str(entry.path) == STDIN:
+        return _send_stdin(score, entry, chosen, listener)
     result = upload_file(
         score,
         entry.object_id,
@@ -164,6 +171,25 @@ def _send(score: ScoreClient, entry: ManifestEntry, chosen: UploadOptions, liste
         streams=chosen.streams,
         rate=chosen.rate,
         state_dir=chosen.state_dir,
+        listener=listener,
+    )
+    return Receipt(result.sent_bytes, result.part_total, result.kept_part_total, result.stored_object.md5)
+
+
+def _send_stdin(score: ScoreClient, entry: ManifestEntry, chosen: UploadOptions, listener: Listener) -> Receipt:
+    from song_score_client.errors import LocalFileError
+    from song_score_client.transfer.batch import Receipt
+    from song_score_client.transfer.pipe_upload import upload_pipe
+
+    if sys.stdin is None:  # a shell's `<&-`
+        raise LocalFileError("stdin is closed: there is nothing to upload")
+    result = upload_pipe(
+        score,
+        entry.object_id,
+        sys.stdin.buffer,
+        expected_md5=entry.md5,
+        replace=chosen.replace,
+        rate=chosen.rate,
         listener=listener,
     )
     return Receipt(result.sent_bytes, result.part_total, result.kept_part_total, result.stored_object.md5)
