@@ -177,8 +177,9 @@ def _study_of(document: dict[str, Json], path: Path) -> str:
 def _require_local_files(document: dict[str, Json], directory: Path) -> None:
     """Raise LocalFileError unless every file of a valid payload is in the folder, in its size."""
     named = document.get("files")
-    files = []
-    for file in named if isinstance(named, list) else []:
-        if isinstance(file, dict) and isinstance(size := file.get("fileSize"), Number):
-            files.append(File(file_name=str(file.get("fileName")), size_bytes=int(Decimal(size.text))))
+    files = [
+        File(file_name=str(file.get("fileName")), size_bytes=int(Decimal(size.text)))
+        for file in (named if isinstance(named, list) else [])
+        if isinstance(file, dict) and isinstance(size := file.get("fileSize"), Number)
+    ]
     match_files(files, directory)
