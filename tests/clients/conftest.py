@@ -154,7 +154,13 @@ def score_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def score_address(listing_song: ListingSong, score_data_dir: Path) -> Iterator[str]:
     """A Score for all tests of the command."""
     folder = score_data_dir
-    settings = {"PORT": "0", "DATA_DIR": str(folder), "SONG_ADDRESS": listing_song.address, "SERVICE_TOKEN": TOKEN}
+    settings = {
+        "PORT": "0",
+        "HTTP_PORT": "0",
+        "DATA_DIR": str(folder),
+        "SONG_ADDRESS": listing_song.address,
+        "SERVICE_TOKEN": TOKEN,
+    }
     environment = {f"SCORE_SERVER_{name}": value for name, value in settings.items()}
     process = ServiceProcess(["-m", "score_grpc"], folder / "log", environment)
     yield process.address
