@@ -3,7 +3,6 @@
 import sys
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from uuid import uuid4
 
@@ -11,7 +10,6 @@ from score.v1.download_service_pb2_grpc import add_DownloadServiceServicer_to_se
 from score.v1.object_service_pb2_grpc import add_ObjectServiceServicer_to_server
 from score.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
-from byte_path.allocator import tune_allocator
 from byte_path.codec import decode_write_request, encode_read_response
 from runtime_grpc.admission import StreamSlots
 from runtime_grpc.authentication import Authenticator
@@ -20,14 +18,11 @@ from runtime_grpc.database import Database
 from runtime_grpc.http_side import HttpSide, stop_together
 from runtime_grpc.server import Codec, RunningServer, ServerOptions, Service
 from score_grpc.adopt_command import adopt
+from score_grpc.assembly import MIGRATIONS, make_environment, open_and_make, open_ledger
 from score_grpc.database.adoptions import Adoptions
-from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.leftovers import Leftovers
-from score_grpc.database.lists import Lists
 from score_grpc.database.retired import RetiredKeys
-from score_grpc.database.signed_parts import SignedParts
-from score_grpc.database.small_objects import SmallObjects
 from score_grpc.database.verifications import Verifications
 from score_grpc.domain import limits
 from score_grpc.gateways.objects.port import ObjectStore
@@ -43,21 +38,12 @@ from score_grpc.transport.signed_urls import SignedUrls
 from score_grpc.transport.upload import UploadServicer
 from score_grpc.url_keys import kept_url_key, parse_url_keys
 from score_grpc.use_cases.adopt import Adoption
-from score_grpc.use_cases.claims import Claims
 from score_grpc.use_cases.collect import Collector
 from score_grpc.use_cases.complete import Completions
-from score_grpc.use_cases.environment import Environment
-from score_grpc.use_cases.hashing import Hashing
 from score_grpc.use_cases.own_urls import SIGNED_PATH, OwnUrls
 from score_grpc.use_cases.small_groups import SmallObjectStorer
 from score_grpc.use_cases.verify import VerificationRuns
-
-MIGRATIONS = "score_grpc.database:migrations"
-
-
-def open_ledger(database: Database) -> Ledger:
-    """Open the ledger in the name of this process."""
-    return Ledger(database, owner=str(uuid4()))
+from score_grpc.verifier import run_verifier
 
 
 class Score:
@@ -75,28 +61,22 @@ class Score:
         self._adoption: Adoption | None = None
         if settings.adopt:
             self._adoption = Adoption(Adoptions(database), registry, open_former_buckets(settings))
-        self.environment = environment = Environment(
-            ledger=ledger,
-            generations=Generations(database),
-            lists=Lists(database),
-            signed_parts=SignedParts(database),
-            small_objects=SmallObjects(database, str(uuid4()), settings.layout),
-            store=store,
-            layout=settings.layout,
-            registry=registry,
-            adopt=None if self._adoption is None else self._adoption.find,
-            claims=Claims(),
-            hashing=Hashing(ledger, store, draining),
-            upload_expiry=timedelta(hours=settings.upload_expiry_hours),
-            draining=draining,
+        self.environment = environment = make_environment(
+            settings,
+            store,
+            database,
+            ledger,
+            registry,
+            draining,
             own_urls=own_urls,
+            adopt=None if self._adoption is None else self._adoption.find,
         )
-        self._completions = Completions(environment)
-        self._verifications = VerificationRuns(environment, Verifications(database, str(uuid4())))
+        self._completions = Completions(environment, works=settings.background_work)
+        self._verifications = VerificationRuns(
+            environment, Verifications(database, str(uuid4())), works=settings.background_work
+        )
         self._small_objects = SmallObjectStorer(environment, self._completions)
-        self.collector = Collector(
-            environment, Leftovers(database, str(uuid4())), RetiredKeys(database, str(uuid4()))
-        )
+        self.collector = Collector(environment, Leftovers(database, str(uuid4())), RetiredKeys(database, str(uuid4())))
         callers = Callers(Authenticator(token))
         services = [
             Service(
@@ -177,26 +157,18 @@ def start_score(
 
     Tests pass other openers, whose stores and ledgers fail or die where a real one might.
     """
-    tune_allocator()
-    database = Database(settings.sql_url)
-    store: ObjectStore | None = None
-    try:
-        database.claim()
-        if settings.migrate:
-            database.upgrade(MIGRATIONS)
-        database.check(MIGRATIONS)
-        store = open_store(settings)
-        return Score(settings, store, database, open_ledger(database))
-    except BaseException:
-        if store is not None:
-            store.close()
-        database.close()
-        raise
+    if settings.signed_urls == "score" and settings.http_port is None:
+        raise StartRefusedError("signed_urls score needs http_port: without it Score serves no URLs of its own")
+    return open_and_make(settings, open_store, open_ledger, Score)
 
 
 def main() -> None:
     """Run the command `score-server`."""
-    sys.exit(run_service("score-server", ScoreSettings, start_score, MIGRATIONS, {"adopt": partial(adopt, migrations=MIGRATIONS)}))
+    commands: dict[str, Callable[[ScoreSettings], int]] = {
+        "adopt": partial(adopt, migrations=MIGRATIONS),
+        "verifier": run_verifier,
+    }
+    sys.exit(run_service("score-server", ScoreSettings, start_score, MIGRATIONS, commands))
 
 
 if __name__ == "__main__":

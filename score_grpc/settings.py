@@ -21,6 +21,9 @@ class ScoreSettings(ServiceSettings):
 
     port: Annotated[int, Field(ge=0, le=65535)] = 50052
     song_address: str = Field("127.0.0.1:50051", description="where Song's gRPC listens")
+    signed_urls: Literal["store", "score"] = Field(
+        "store", description="score: signed URLs lead to Score's own HTTP also where the store could sign"
+    )
     public_http_url: str = Field(
         "", description="what signed URLs of Score's own begin with; empty: http:// and where http_port listens"
     )
@@ -28,6 +31,9 @@ class ScoreSettings(ServiceSettings):
         SecretStr(""), description="id:secret[,id:secret]: sign such URLs, the first; empty: a key kept in data_dir"
     )
     max_streams: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="upload and download streams at once")
+    background_work: bool = Field(
+        True, description="complete uploads and verify objects here; false leaves it to `score-server verifier`"
+    )
     upload_expiry_hours: Annotated[int, Field(ge=1, le=720)] = Field(
         168, description="how long an unfinished upload is kept after its last activity"
     )

@@ -27,7 +27,9 @@ _log = structlog.get_logger()
 class Completions:
     """The completions of this process."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, *, works: bool = True) -> None:
+        """`works` false leaves the work to other processes on the same ledger and store."""
+        self._works = works
         self._environment, self._ledger, self._draining = environment, environment.ledger, environment.draining
         self._workers = ThreadPoolExecutor(limits.COMPLETIONS_AT_ONCE, "complete")
         self._waiters = threading.Semaphore(limits.COMPLETION_WAITERS)
@@ -41,6 +43,8 @@ class Completions:
 
     def start(self) -> None:
         """Take up what others left unfinished, now and from time to time."""
+        if not self._works:
+            return
         if self._environment.store.is_exclusive:
             self._ledger.release_all()  # no other process can be at work on this store
         self._sweeper.start()
@@ -63,7 +67,8 @@ class Completions:
             if self._draining.is_set():
                 raise DrainingError(f"this server is shutting down: complete {upload.file_name} at another one")
             # Before any worker is free: what is answered as begun is in the ledger.
-            self._ledger.begin_completion(upload_id)
+            if self._ledger.begin_completion(upload_id) and not self._works:
+                self._ledger.release(upload_id)  # for whoever works to take
         if upload.state is not UploadState.COMPLETED:
             self._wait_for(self._run(upload_id))
         return self.state_of(self._ledger.upload(upload_id))
@@ -81,7 +86,7 @@ class Completions:
     def _run(self, upload_id: str) -> "Future[None] | None":
         with self._lock:
             running = self._running.get(upload_id)
-            if running is None and not self._draining.is_set():
+            if running is None and self._works and not self._draining.is_set():
                 running = self._running[upload_id] = self._workers.submit(self._work, upload_id)
             return running
 

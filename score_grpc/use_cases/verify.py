@@ -125,8 +125,9 @@ class VerificationJob:
 class VerificationRuns:
     """The verifications of this process."""
 
-    def __init__(self, environment: Environment, verifications: Verifications) -> None:
-        self._environment, self._verifications = environment, verifications
+    def __init__(self, environment: Environment, verifications: Verifications, *, works: bool = True) -> None:
+        """`works` false leaves the work to other processes on the same ledger and store."""
+        self._environment, self._verifications, self._works = environment, verifications, works
         self._workers = ThreadPoolExecutor(limits.VERIFICATIONS_AT_ONCE, "verify")
         self._lock = threading.Lock()
         self._working: dict[str, StoredObject] = {}
@@ -135,6 +136,8 @@ class VerificationRuns:
 
     def start(self) -> None:
         """Take up what waits, now and whenever there is more."""
+        if not self._works:
+            return
         if self._environment.store.is_exclusive:
             self._verifications.release_all()  # no other process can be at work on this store
         self._thread.start()
