@@ -136,7 +136,7 @@ class ConnectChannel(grpc.Channel):
         self.close()
 
 
-class ConnectMethod(grpc.UnaryUnaryMultiCallable[Any, Any]):
+class ConnectMethod(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # generic in its types only
     """One method."""
 
     def __init__(self, url: str, connections: HttpConnections, serialize: Serialize, parse: Parse) -> None:

@@ -15,6 +15,7 @@ from song_score_client.errors import (
     IntegrityError,
     NotFoundError,
     ServiceError,
+    StoreFullError,
     UnavailableError,
     UnreachableError,
 )
@@ -43,10 +44,13 @@ def refusal(answer: HTTPResponse, doing: str) -> ServiceError:
     """Return what an answer means that is no success. Reads its body, a short one, and repeats no more than a code."""
     status, code = answer.status, _code_of(answer)
     text = f"{doing}: the store answers {status} {code or answer.reason}".rstrip()
-    kind, grpc_code, retry_after = ServiceError, grpc.StatusCode.UNKNOWN, None
+    kind: type[ServiceError] = ServiceError
+    grpc_code, retry_after = grpc.StatusCode.UNKNOWN, None
     if code in _CORRUPT:
         kind, grpc_code, retry_after = IntegrityError, grpc.StatusCode.DATA_LOSS, 0.0
         text += ": the bytes were changed on their way"
+    elif code == "STORE_FULL":
+        kind, grpc_code = StoreFullError, grpc.StatusCode.RESOURCE_EXHAUSTED
     elif status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind, grpc_code, retry_after = UnavailableError, grpc.StatusCode.UNAVAILABLE, _retry_after(answer)
     elif status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
