@@ -121,7 +121,8 @@ class Adoption:
 
     def _add(self, registration: Registration, found: FormerObject, specification: Specification) -> None:
         now, plan = datetime.now(UTC), specification.plan
-        md5 = specification.md5 or found.md5
+        # Where nobody has said what the bytes are, they are to be what is registered: verification compares.
+        md5 = specification.md5 or found.md5 or registration.md5
         stored = StoredObject(
             object_id=registration.object_id,
             generation=1,
