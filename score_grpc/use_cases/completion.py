@@ -92,9 +92,9 @@ class CompletionJob:
             self._lose([damaged.part.part_number])
         except PartsLostError as lost:
             self._lose(lost.part_numbers)
-        except StagingLostError:
+        except StagingLostError as lost:
             self._staging = self._store.begin(upload.staging_key)
-            self._lose([part.part_number for part in self._parts])
+            self._lose([part.part_number for part in self._parts], f". {lost}")
         except _FAILURES as error:
             self._reopen(error)
 
@@ -260,15 +260,15 @@ class CompletionJob:
             for part in self._parts
         ]
 
-    def _lose(self, part_numbers: Sequence[int]) -> None:
-        """Lead back to OPEN without these parts."""
+    def _lose(self, part_numbers: Sequence[int], why: str = "") -> None:
+        """Lead back to OPEN without these parts; `why` ends the message."""
         lost = set(part_numbers)
         self._parts = [part for part in self._parts if part.part_number not in lost]
         shown = ", ".join(map(str, sorted(lost)[:20]))
         self._reopen(
             PartsMissingError(
                 f"{self._upload.file_name}: {len(lost)} parts are no longer in the store as they were sent ({shown}): "
-                "send them again",
+                f"send them again{why}",
                 sorted(lost),
             )
         )

@@ -79,6 +79,9 @@ def test_more_parts_than_one_page_lists(store: S3ObjectStore, key: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         parts = list(pool.map(lambda number: write(store, staging, number, number - 1, b"x"), range(1, count + 1)))
     gone = [StagedPart(count + 1, count, 1, parts[0].etag), StagedPart(count + 2, count + 1, 1, parts[0].etag)]
+    assert [part.part_number for part in store.list_parts(staging)] == list(range(1, count + 1))
+    assert [part.part_number for part in store.list_parts(staging, after=2)] == list(range(3, count + 1))
+    assert [part.part_number for part in store.list_parts(staging, after=1000)] == [1001, 1002, 1003]
     # Parts so small are never assembled.
     store._demand_parts(staging, parts)
     with pytest.raises(PartsLostError) as raised:

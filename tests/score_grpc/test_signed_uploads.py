@@ -42,7 +42,7 @@ from score_grpc.domain import limits
 from score_grpc.domain.access import Principal
 from score_grpc.transport.caller import Callers
 from tests.servers import azurite, seaweedfs
-from tests.servers.faulty_s3 import Fault, FaultyS3
+from tests.servers.faulty_s3 import COPY, Fault, FaultyS3
 from tests.servers.raw_score import MIB, bytes_of
 from tests.servers.score_world import PART, World, random_bytes
 
@@ -369,6 +369,24 @@ def test_a_part_that_is_not_what_it_was_signed_for_is_asked_for_again(s3_world: 
     upload.record(upload.put(2))
     assert upload.complete().state == upload_pb2.UPLOAD_STATE_COMPLETED
     assert upload.stored_bytes() == DATA
+
+
+def test_where_the_store_copies_no_parts_all_are_asked_for_again(
+    open_world: OpenWorld, s3_settings: dict[str, object], seaweedfs: seaweedfs.SeaweedFS
+) -> None:
+    with FaultyS3(seaweedfs) as faulty:
+        world = open_world(**(s3_settings | {"s3_endpoint": faulty.endpoint}))
+        upload = begun(world)
+        upload.record(upload.put(*NUMBERS, data=OTHER))
+        faulty.fail(Fault(matching=COPY, status=501, error_code="NotImplemented"))
+        failed = upload.complete()
+        assert failed.last_failure.reason == "PARTS_MISSING"
+        assert "can't take" in failed.last_failure.message
+        assert not persisted(upload)
+        faulty.heal()
+        upload.record(upload.put(*NUMBERS))
+        assert upload.complete().state == upload_pb2.UPLOAD_STATE_COMPLETED
+        assert upload.stored_bytes() == DATA
 
 
 def test_a_part_that_a_newer_stream_has_written_is_not_recorded_over(

@@ -33,14 +33,18 @@ class SeaweedFS:
     """One server with one bucket, keeping its data in `folder`; start, kill and start again on the same ports.
 
     `tls` is a certificate for 127.0.0.1, which is its own authority, and its key: both PEM files.
+    `flags` are further ones of its command.
     """
 
-    def __init__(self, command: Path, folder: Path, tls: tuple[Path, Path] | None = None) -> None:
+    def __init__(
+        self, command: Path, folder: Path, tls: tuple[Path, Path] | None = None, flags: Sequence[str] = ()
+    ) -> None:
         self._command = command
         self._folder = folder
         self._ports = _free_ports(10)
         self._process: subprocess.Popen[bytes] | None = None
         self._tls = [f"-s3.cert.file={tls[0]}", f"-s3.key.file={tls[1]}"] if tls else []
+        self._flags = flags
         self.ca_file = tls[0] if tls else None
         self.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{self._ports[0]}"
 
@@ -75,6 +79,7 @@ class SeaweedFS:
                     "-webdav=false",
                     "-master.telemetry=false",
                     *self._tls,
+                    *self._flags,
                 ],
                 env={"HOME": str(self._folder), "PATH": os.defpath, **credentials},
                 cwd=self._folder,

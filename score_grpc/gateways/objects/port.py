@@ -116,7 +116,7 @@ class ObjectStore(Protocol):
         """Turn an assembled object back into a staging with these parts, so that some can be replaced.
 
         No byte passes through this process. What stays under the key, if anything, the next `assemble` overwrites.
-        Raises as `assemble`.
+        Raises as `assemble`; StagingLostError also where the store can't do it at all.
         """
 
     def abort(self, staging: Staging) -> None:

@@ -157,15 +157,22 @@ class S3ObjectStore:
         fresh = self.begin(key)
 
         def copied(part: StagedPart) -> StagedPart:
-            answer = self._client.upload_part_copy(
-                Bucket=self._bucket,
-                Key=key,
-                UploadId=fresh.token,
-                PartNumber=part.part_number,
-                CopySource={"Bucket": self._bucket, "Key": key},
-                CopySourceRange=f"bytes={part.offset}-{part.offset + part.size_bytes - 1}",
-                CopySourceIfMatch=stored.version,
-            )
+            try:
+                answer = self._client.upload_part_copy(
+                    Bucket=self._bucket,
+                    Key=key,
+                    UploadId=fresh.token,
+                    PartNumber=part.part_number,
+                    CopySource={"Bucket": self._bucket, "Key": key},
+                    CopySourceRange=f"bytes={part.offset}-{part.offset + part.size_bytes - 1}",
+                    CopySourceIfMatch=stored.version,
+                )
+            except ClientError as error:
+                if _code_of(error) != "NotImplemented":
+                    raise
+                answer = {}  # type: ignore[typeddict-item]  # as rclone answers
+            if "ETag" not in answer.get("CopyPartResult", {}):
+                raise StagingLostError(f"The object store can't take {key} apart again: it copies no parts.")
             return StagedPart(part.part_number, part.offset, part.size_bytes, answer["CopyPartResult"]["ETag"])
 
         try:
