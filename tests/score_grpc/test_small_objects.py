@@ -531,9 +531,11 @@ def test_song_down_ends_the_stream_and_nothing_is_visible(world: World) -> None:
 
 def test_the_ledger_busy_ends_the_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     smalls = register(world, 3)
-    with world.score._database.write(), monkeypatch.context() as patch, pytest.raises(LedgerUnavailableError):
-        patch.setattr("runtime_grpc.database.SQLITE_BUSY_TIMEOUT_SECONDS", 0)
-        write(world, *smalls)
+    with world.score._database.write():
+        monkeypatch.setattr("runtime_grpc.database.SQLITE_BUSY_TIMEOUT_SECONDS", 0)
+        with pytest.raises(LedgerUnavailableError):
+            write(world, *smalls)
+    monkeypatch.undo()
     assert reasons(write(world, *smalls)) == ["OK"] * 3
 
 
