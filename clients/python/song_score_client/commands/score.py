@@ -1,13 +1,12 @@
 """The command `score`: bytes of genomic files, up and down, verified and resumable."""
 
-# ruff: noqa: PLC0415 - what talks to the service is imported when a subcommand runs, so that help comes at once
-
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from song_score_client.commands.doctor import doctor, info, show_help
 from song_score_client.commands.download import download
 from song_score_client.commands.listing import list_stored
 from song_score_client.commands.manifest import manifest
@@ -82,19 +81,6 @@ def show_version() -> None:
     typer.echo(installed_version("song-score"))
 
 
-def show_info(context: typer.Context) -> None:
-    """Show the settings in force and where each is from; tokens are masked."""
-    from song_score_client.commands.output import table
-    from song_score_client.configuration import SETTINGS
-
-    session: ScoreSession = context.obj
-    rows = [(name, session.configuration.shown(name), session.configuration.values[name].source) for name in SETTINGS]
-    session.output.show(
-        {name: {"value": text, "source": source} for name, text, source in rows},
-        lambda: table(["setting", "value", "from"], [(name, text or "", source) for name, text, source in rows]),
-    )
-
-
 app.command("upload")(upload)
 app.command("download")(download)
 app.command("manifest")(manifest)
@@ -103,5 +89,7 @@ app.command("repair")(repair)
 app.command("url")(url)
 app.command("ls")(list_stored)
 app.command("rm")(remove)
-app.command("info")(show_info)
+app.command("doctor")(doctor)
+app.command("info")(info)
+app.command("help")(show_help)
 app.command("version")(show_version)

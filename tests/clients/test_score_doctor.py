@@ -1,0 +1,147 @@
+"""`score doctor`, `info`, `help` and `version`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from song_score_client import diagnosis
+
+from tests.clients.conftest import ScoreCommand
+from tests.servers.http_service import Answer, http_service
+
+
+def findings(score: ScoreCommand, *words: object, code: int = 0, **env: str) -> dict[str, dict[str, Any]]:
+    """Run the doctor and return what was found, by its check."""
+    result = score("doctor", *words, env=env)
+    assert result.exit_code == code, result.output
+    return {line["check"]: line for line in json.loads(result.stdout)}
+
+
+def jwt(**claims: object) -> str:
+    pieces = [{"alg": "RS256"}, claims]
+    encoded = [base64.urlsafe_b64encode(json.dumps(piece).encode()).decode().rstrip("=") for piece in pieces]
+    return ".".join([*encoded, "c2lnbmF0dXJl"])
+
+
+def test_where_all_is_well_every_check_is_ok(score: ScoreCommand) -> None:
+    (object_id,) = score.store("a.txt")
+    found = findings(score, "--object-id", object_id)
+    assert {line["check"] for line in found.values() if line["verdict"] == "failed"} == set()
+    assert "Score serves" in found["gRPC"]["message"]
+    for check in ("access", "streams", "Score's Song", "reading", "signed URLs", "network", "state folder"):
+        assert found[check]["verdict"] == "ok", found[check]
+    assert found["HTTP"]["verdict"] == "skipped"
+
+
+def test_nothing_is_left_behind(score: ScoreCommand) -> None:
+    findings(score)
+    assert json.loads(score("ls", "--uploads").stdout) == []
+
+
+def test_a_server_that_is_away_is_told_with_a_remedy(score: ScoreCommand) -> None:
+    found = findings(score, "--score", "localhost:1", "--song", "localhost:1", code=7)
+    assert found["network"]["verdict"] == "failed"
+    assert "SCORE_URL" in found["network"]["remedy"]
+    assert found["Song"]["verdict"] == "warning"
+
+
+def test_something_else_than_score_is_told_apart(score: ScoreCommand) -> None:
+    with http_service() as service:
+        found = findings(score, "--score", service.url.removeprefix("http://"), code=7)
+    assert found["network"]["verdict"] == "ok"
+    assert "does not speak gRPC" in found["gRPC"]["message"]
+    assert "SCORE_HTTP" in found["gRPC"]["remedy"]
+
+
+def test_clocks_that_differ_are_told(score: ScoreCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    with http_service() as service:
+        service.answer = lambda _asked: Answer(404)
+        near = findings(score, "--score-http", service.url)
+        now = time.time
+        # This process' own clock alone: the service must not take part.
+        monkeypatch.setattr(diagnosis, "time", SimpleNamespace(time=lambda: now() + 3600, monotonic=time.monotonic))
+        far = findings(score, "--score-http", service.url)
+    assert near["HTTP"]["verdict"] == "ok"
+    assert (far["HTTP"]["verdict"], "NTP" in far["HTTP"]["remedy"]) == ("warning", True)
+
+
+def test_an_http_side_that_is_away_is_told(score: ScoreCommand) -> None:
+    found = findings(score, "--score-http", "http://localhost:1", code=7)
+    assert (found["HTTP"]["verdict"], found["gRPC"]["verdict"]) == ("failed", "ok")
+
+
+def test_a_token_is_described_and_never_shown(score: ScoreCommand) -> None:
+    token = jwt(exp=time.time() + 7200, context={"scope": ["PROGRAMDATA-X.WRITE"]})
+    result = score("doctor", env={"SCORE_ACCESS_TOKEN": token})
+    (found,) = [line for line in json.loads(result.stdout) if line["check"] == "token"]
+    assert "expires in 2.0 h, scopes PROGRAMDATA-X.WRITE" in found["message"]
+    assert token not in result.output
+    expired = findings(score, code=3, SCORE_ACCESS_TOKEN=jwt(exp=time.time() - 10))["token"]
+    assert (expired["verdict"], expired["remedy"]) == ("failed", "get a new token")
+    assert "does not expire" in findings(score, code=3, SCORE_ACCESS_TOKEN=jwt(sub="x"))["token"]["message"]
+
+
+def test_a_token_that_is_refused_is_told(score: ScoreCommand) -> None:
+    found = findings(score, code=3, SCORE_ACCESS_TOKEN="wrong-secret")
+    assert found["access"]["verdict"] == "failed"
+    assert "opaque" in found["token"]["message"]
+
+
+def test_proxies_of_the_environment_are_told(score: ScoreCommand) -> None:
+    found = findings(score, http_proxy="http://proxy:3128", no_proxy="localhost,127.0.0.1")["proxy"]
+    assert (found["verdict"], "http_proxy" in found["message"]) == ("warning", True)
+
+
+def test_a_score_that_does_not_reach_its_song_is_told(score: ScoreCommand) -> None:
+    score.song.stop()
+    try:
+        found = findings(score, code=7)
+    finally:
+        score.song.start()
+        deadline = time.monotonic() + 60
+        # Other tests share the server, which needs a moment to come back to its Song.
+        while score("doctor").exit_code and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert found["Score's Song"]["verdict"] == "failed"
+
+
+def test_a_state_folder_that_can_not_be_made_is_told(score: ScoreCommand, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = findings(score, "--state-dir", tmp_path / "file" / "state", code=8)
+    assert found["state folder"]["verdict"] == "failed"
+
+
+def test_little_room_is_told(score: ScoreCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "LITTLE_SPACE_BYTES", 2**62)
+    assert findings(score)["current folder"]["verdict"] == "warning"
+
+
+def test_an_object_that_is_not_there_is_four(score: ScoreCommand) -> None:
+    assert findings(score, "--object-id", "unknown", code=4)["reading"]["verdict"] == "failed"
+
+
+def test_info_shows_settings_with_their_sources_and_no_secret(score: ScoreCommand) -> None:
+    shown = json.loads(score("info", env={"SCORE_ACCESS_TOKEN": "a-secret"}).stdout)
+    assert shown["score.url"]["source"] == "SCORE_URL"
+    assert shown["score.access_token"] == {"value": "********", "source": "SCORE_ACCESS_TOKEN"}
+    assert "profile" not in shown
+    verbose = json.loads(score("info", "--verbose", env={"SCORE_ACCESS_TOKEN": "a-secret"}).stdout)
+    assert verbose["profile"]["source"] == "not set"
+    assert verbose["configuration_file"]["source"] == "not there"
+    assert {"python", "grpcio", "song-score", "state_dir"} <= verbose.keys()
+    assert "a-secret" not in json.dumps(verbose)
+
+
+def test_help_explains_a_command_or_lists_them(score: ScoreCommand) -> None:
+    listed = score("help").stdout
+    for command in ("upload", "download", "manifest", "verify", "repair", "url", "ls", "rm", "doctor", "info"):
+        assert command in listed
+        assert f"score {command} " in score("help", command).stdout
+    assert score("help", "nonsense").exit_code == 2
+    assert score("version").stdout == score("--version").stdout
