@@ -16,6 +16,8 @@ from score.v1.upload_service_pb2 import (
     CompleteUploadRequest,
     GetUploadRequest,
     OpenUpload,
+    PartToSign,
+    SignUploadPartsRequest,
     StartUploadRequest,
     UploadChunk,
     WriteUploadRequest,
@@ -261,6 +263,13 @@ def one_stream_too_many(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
     finally:
         release.set()
         held.cancel()
+
+
+@provokes("SIGNING_UNSUPPORTED")
+def no_urls(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
+    world, upload_id = started(open_world)
+    part = PartToSign(part_number=1, md5="0" * 32)
+    world.raw.uploads.SignUploadParts(SignUploadPartsRequest(upload_id=upload_id, parts=[part]))
 
 
 @provokes("PAGE_TOKEN_INVALID")
