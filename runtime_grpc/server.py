@@ -315,6 +315,7 @@ def _noting(requests: Iterator[Any], moved: Callable[[], None]) -> Iterator[Any]
     for request in requests:
         moved()
         yield request
+        del request  # else it would be kept, with its megabyte, while the next one comes
 
 
 class _Collector:

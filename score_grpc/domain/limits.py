@@ -11,6 +11,11 @@ CHUNK_MAX_BYTES: Final = 2 * MIB
 MESSAGE_MAX_BYTES: Final = 4 * MIB
 """One gRPC message, the default of most clients."""
 
+READ_STREAMS_UNCROWDED: Final = 16
+"""Up to so many streams of ReadObject each answer carries a whole piece of 1 MiB."""
+READ_CROWDED_BYTES: Final = 256 * KIB
+"""What it carries where there are more: three copies of it are in memory at once."""
+
 PART_DEFAULT_BYTES: Final = 16 * MIB
 PART_MIN_BYTES: Final = 5 * MIB
 PART_MAX_BYTES: Final = 2047 * MIB

@@ -1,7 +1,7 @@
 """DownloadService."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from score.v1 import download_service_pb2 as pb
@@ -12,6 +12,7 @@ from byte_path.digests import chunk_digest
 from score_grpc.domain import limits
 from score_grpc.domain.errors import DrainingError, FieldInvalidError
 from score_grpc.transport.caller import Callers
+from score_grpc.transport.message_sizes import MessageSizes
 from score_grpc.transport.messages import object_message, signed_request_message
 from score_grpc.transport.pages import page_limit, page_of, page_start
 from score_grpc.transport.small_objects import read_response
@@ -27,6 +28,7 @@ class DownloadServicer(DownloadServiceServicer):
 
     environment: Environment
     callers: Callers
+    sizes: MessageSizes = field(default_factory=MessageSizes)
 
     def ReadObject(  # type: ignore[override]  # ReadData is what the lean codec makes of its message
         self, request_iterator: Iterator[pb.ReadObjectRequest], context: grpc.ServicerContext
@@ -37,17 +39,20 @@ class DownloadServicer(DownloadServiceServicer):
             raise FieldInvalidError("open", "the first message of a stream must be 'open', with an object_id")
         session = self._session(context, first.open)
         yield pb.ReadObjectResponse(stored_object=object_message(session.stored))
-        for request in request_iterator:
-            if request.WhichOneof("message") != "range":
-                raise FieldInvalidError("range", "after 'open', every message must be a 'range'")
-            yield from self._answer(session, request.range)
+        with self.sizes.stream():
+            for request in request_iterator:
+                if request.WhichOneof("message") != "range":
+                    raise FieldInvalidError("range", "after 'open', every message must be a 'range'")
+                yield from self._answer(session, request.range)
 
     def _answer(self, session: ReadSession, wanted: pb.ReadRange) -> Iterator[pb.ReadObjectResponse | ReadData]:
         size_bytes = wanted.size_bytes if wanted.HasField("size_bytes") else None
         for offset, piece in session.read(wanted.offset, size_bytes):
             if self.environment.draining.is_set():
                 raise DrainingError("this server is shutting down: read the rest from another one")
-            yield ReadData(wanted.read_id, offset, piece, chunk_digest(piece))
+            for data in self.sizes.cut(piece):
+                yield ReadData(wanted.read_id, offset, data, chunk_digest(data))
+                offset += data.nbytes  # noqa: PLW2901 - of what is left of the piece
         yield pb.ReadObjectResponse(range_end=pb.ReadRangeEnd(read_id=wanted.read_id))
 
     def SignDownload(self, request: pb.SignDownloadRequest, context: grpc.ServicerContext) -> pb.SignDownloadResponse:

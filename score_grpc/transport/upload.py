@@ -89,7 +89,9 @@ class UploadServicer(UploadServiceServicer):
         for request in requests:
             if not isinstance(request, UploadChunk):
                 raise FieldInvalidError("chunk", "after 'open', every message must be a 'chunk'")
-            match session.take(request):
+            answer = session.take(request)
+            del request  # the next one comes while this one would still be held
+            match answer:
                 case UploadPart() as part:
                     yield pb.WriteUploadResponse(ack=pb.PartAck(part=part_message(part)))
                 case Resend(part_number, offset, reason):
