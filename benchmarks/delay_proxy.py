@@ -33,15 +33,35 @@ class DelayProxy:
                 server = socket.create_connection(self._target)
                 for each in (client, server):
                     each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _Direction(client, server, self._delay, self._window)
-                _Direction(server, client, self._delay, self._window)
+                pair = _Pair(client, server)
+                _Direction(client, server, self._delay, self._window, pair)
+                _Direction(server, client, self._delay, self._window, pair)
+
+
+class _Pair:
+    """Both ends of one connection; closed once both directions have ended."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self._sockets, self._lock, self._open_directions = (client, server), threading.Lock(), 2
+
+    def end_direction(self) -> None:
+        """Count one direction out."""
+        with self._lock:
+            self._open_directions -= 1
+            if self._open_directions:
+                return
+        for each in self._sockets:
+            each.close()
 
 
 class _Direction:
     """One direction of one connection: a thread that takes bytes in, one that gives them out when they are due."""
 
-    def __init__(self, source: socket.socket, sink: socket.socket, delay_seconds: float, window_bytes: int) -> None:
+    def __init__(
+        self, source: socket.socket, sink: socket.socket, delay_seconds: float, window_bytes: int, pair: _Pair
+    ) -> None:
         self._source, self._sink, self._delay, self._window = source, sink, delay_seconds, window_bytes
+        self._pair = pair
         self._held: Queue[tuple[float, bytes]] = Queue(max(1, window_bytes // _PIECE_BYTES) * 4)
         for work in (self._take, self._give):
             threading.Thread(target=work, daemon=True).start()
@@ -82,4 +102,5 @@ class _Direction:
                 with suppress(OSError):
                     self._source.shutdown(socket.SHUT_RDWR)
             if not data:
+                self._pair.end_direction()
                 return

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from song_score_client.score import ScoreClient
+from song_score_client.transfer.download import download_object
 from song_score_client.transfer.gathering import Gathering
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.parallelism import (
@@ -20,6 +23,10 @@ from song_score_client.transfer.parallelism import (
 )
 from song_score_client.transfer.parts import PartQueue, Parts
 from song_score_client.transfer.streams import run_streams
+from song_score_client.transfer.upload import upload_file
+
+from benchmarks.delay_proxy import DelayProxy
+from tests.servers.score_world import PART, World, random_bytes
 
 MIB = 1024 * 1024
 
@@ -252,3 +259,52 @@ def test_a_call_that_fails_fails_for_those_whose_item_was_in_it_and_the_next_is_
     with pytest.raises(OSError, match="thirteen"):
         gathering.ask(13)
     assert gathering.ask(1) == "well"
+
+
+class Watched(Streams):
+    """Remembers how many there were at most."""
+
+    most_at_once = 0
+
+    def begin(self, *, is_first: bool) -> bool:
+        """Count."""
+        has_begun = super().begin(is_first=is_first)
+        self.most_at_once = max(self.most_at_once, self.running)
+        return has_begun
+
+
+@pytest.fixture
+def far_score(world: World) -> Iterator[str]:
+    """The address of a Score that is 50 ms away."""
+    host, _, port = world.score.address.rpartition(":")
+    path = DelayProxy((host, int(port)), 0.05, MIB)
+    yield f"127.0.0.1:{path.port}"
+    path.close()
+
+
+def test_a_far_server_gets_several_streams_up_and_down(world: World, far_score: str, tmp_path: Path) -> None:
+    data = world.register("object-1", random_bytes(8 * PART))
+    world.start("object-1")
+    file = tmp_path / "reads.bam"
+    file.write_bytes(data)
+    up, down = Watched(StreamControl()), Watched(StreamControl())
+    with ScoreClient.open(far_score) as score:
+        upload_file(score, "object-1", file, state_dir=tmp_path / "state", streams=up)
+        found = download_object(score, "object-1", tmp_path / "out", allow_unpublished=True, streams=down)
+        assert score.connection.round_trip_seconds >= 0.1
+    assert found.path.read_bytes() == data
+    assert START_STREAMS <= up.most_at_once <= MAX_STREAMS
+    assert START_STREAMS <= down.most_at_once <= MAX_STREAMS
+    assert up.running == down.running == 0
+
+
+def test_a_near_server_gets_one_stream_a_file(world: World, tmp_path: Path) -> None:
+    data = world.register("object-1", random_bytes(3 * PART))
+    world.start("object-1")
+    file = tmp_path / "reads.bam"
+    file.write_bytes(data)
+    streams = Watched(StreamControl())
+    with ScoreClient.open(world.score.address) as score:
+        score.connection._round_trip_seconds = 0.001  # a busy machine may seem far
+        upload_file(score, "object-1", file, state_dir=tmp_path / "state", streams=streams)
+    assert streams.most_at_once == 0
