@@ -14,13 +14,13 @@ from song_score_client.transfer.parts import PartQueue
 
 START_STREAMS = 4
 MAX_STREAMS = 16
-WINDOW_SECONDS = 2.0
+WINDOW_SECONDS = 1.0
 """How long it is watched what a number of streams brings: some round trips, and the start of a new connection."""
 GAIN = 1.1
 """More streams must bring so much more, or they are one too many."""
 LOSS = 0.5
 """The same streams bringing so much less than before: the path is crowded."""
-HOLD_WINDOWS = 8
+HOLD_WINDOWS = 10
 """How long a number is kept that was found, before more is tried again."""
 
 
