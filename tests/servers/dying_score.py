@@ -1,23 +1,29 @@
 """Score as it dies: the real composition root, with a store and a ledger that kill the process at one place.
 
 Run as a program: `dying_score.py PLACE COUNT SETTINGS [LIMITS]`, both as JSON. At the COUNT-th time that the place is
-reached the process sends itself SIGKILL. LIMITS are other values of constants of `limits.py`, shorter leases for example. Failpoints live here, not in the product: they are decorators of its ports.
+reached the process sends itself SIGKILL. LIMITS are other values of constants of `limits.py`, shorter leases for
+example. Failpoints live here, not in the product: they are decorators of its ports.
 """
 
 import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from runtime_grpc.command_line import serve_until_told
 from runtime_grpc.database import Database
 from runtime_grpc.logs import configure_logs
+from score_grpc import assembly
 from score_grpc.__main__ import open_ledger, start_score
 from score_grpc.database.ledger import Ledger
+from score_grpc.database.signed_parts import SignedParts
+from score_grpc.database.small_objects import SmallObjects
 from score_grpc.domain import limits
+from score_grpc.domain.signed_requests import SignedRequest
 from score_grpc.domain.stored_objects import StoredObject
-from score_grpc.domain.uploads import UploadPart
+from score_grpc.domain.uploads import Upload, UploadPart
 from score_grpc.gateways.objects.port import ObjectStore, PartWriter, StagedPart, Staging, StoredBytes
 from score_grpc.settings import ScoreSettings
 from score_grpc.stores import open_store
@@ -37,6 +43,27 @@ PLACES = (
     "after the object is in the ledger",
 )
 """Of uploads."""
+SMALL_OBJECT_PLACES = (
+    "before keys are reserved",
+    "after keys are reserved",
+    "before a small object is put",
+    "after a small object is put",
+    "before the group is in the ledger",
+    "after the group is in the ledger",
+)
+"""Of many small objects over one stream."""
+SIGNED_PLACES = (
+    "after a part is signed",
+    "before signed parts are recorded",
+    "after signed parts are recorded",
+    "after completion has begun",
+    "before assembly",
+    "after assembly",
+    "before digests are filled in",
+    "before the object is in the ledger",
+    "after the object is in the ledger",
+)
+"""Of uploads whose parts go by signed URLs of the store."""
 COLLECTION_PLACES = (
     "before the staging is freed",
     "after the staging is freed",
@@ -111,6 +138,51 @@ class DyingStore:
         self._death.reach("after assembly")
         return stored
 
+    def sign_part(self, *asked: Any) -> SignedRequest | None:  # noqa: ANN401 - passed on
+        request = self._store.sign_part(*asked)
+        self._death.reach("after a part is signed")
+        return request
+
+    def put(self, key: str, data: Sequence[memoryview]) -> StoredBytes:
+        self._death.reach("before a small object is put")
+        stored = self._store.put(key, data)
+        self._death.reach("after a small object is put")
+        return stored
+
+
+class DyingSmallObjects(SmallObjects):
+    """The ledger of small objects, which may kill the process around its commits."""
+
+    death: Death
+
+    def reserve(self, uploads: Sequence[Upload]) -> Sequence[Upload]:
+        self.death.reach("before keys are reserved")
+        reserved = super().reserve(uploads)
+        self.death.reach("after keys are reserved")
+        return reserved
+
+    def complete(self, objects: Sequence[tuple[StoredObject, UploadPart | None]]) -> Mapping[str, StoredObject]:
+        self.death.reach("before the group is in the ledger")
+        visible = super().complete(objects)
+        self.death.reach("after the group is in the ledger")
+        return visible
+
+
+class DyingSignedParts(SignedParts):
+    """The ledger of signed parts, which may kill the process around its commits."""
+
+    death: Death
+
+    def record(self, upload_id: str, parts: Sequence[UploadPart], epoch: int, staging_token: str) -> Collection[int]:
+        self.death.reach("before signed parts are recorded")
+        recorded = super().record(upload_id, parts, epoch, staging_token)
+        self.death.reach("after signed parts are recorded")
+        return recorded
+
+    def fill_digests(self, upload_id: str, parts: Sequence[UploadPart]) -> None:
+        self.death.reach("before digests are filled in")
+        super().fill_digests(upload_id, parts)
+
 
 class DyingLedger(Ledger):
     """A ledger that may kill the process around its commits."""
@@ -149,7 +221,9 @@ def main() -> None:
     if place == "nowhere":
         serve_until_told(lambda: start_score(settings, open_store, open_ledger))
         return
-    death = Death(place, count)
+    death = DyingSmallObjects.death = DyingSignedParts.death = Death(place, count)
+    vars(assembly)["SmallObjects"] = DyingSmallObjects  # the composition root makes it itself
+    assembly.SignedParts = DyingSignedParts  # type: ignore[attr-defined]  # as that
     serve_until_told(
         lambda: start_score(
             settings,
