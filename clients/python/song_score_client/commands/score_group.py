@@ -38,7 +38,8 @@ class ScoreGroup(CommandGroup):
         return exit_code(error)
 
     def _settle_booleans(self, args: list[str]) -> list[str]:
-        params = [*self.params, *(option for command in self.commands.values() for option in command.params)]
+        chosen = next((self.commands[word] for word in args if word in self.commands), None)
+        params = [*self.params, *(chosen.params if chosen is not None else ())]
         # Each flag's name, with that of its contrary where it has one, as those have that are on by default.
         flags = {
             name: next(iter(option.secondary_opts), None)
