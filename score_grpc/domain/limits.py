@@ -82,6 +82,8 @@ HASH_LEAD_PARTS: Final = 3
 """How many parts a stream may be ahead of the hasher that follows it."""
 HASH_PACE_SECONDS: Final = 5.0
 """How long a stream waits for a hasher that finishes no part meanwhile."""
+PASSING_QUEUE_BYTES: Final = MIB
+"""Bytes on their way that wait for a hasher, of one upload."""
 HASHED_UPLOADS: Final = 1000
 """How many uploads' hash states are kept in memory; those not kept are hashed again from the start."""
 

@@ -23,6 +23,7 @@ from score_grpc.domain import limits
 from score_grpc.domain.errors import StoredBytesCorruptError
 from score_grpc.domain.uploads import Upload, UploadPart
 from score_grpc.gateways.objects.port import ObjectStore, Staging
+from score_grpc.use_cases.passing import PassingHash, PassingPart
 
 _PARTS_PER_LOOK = 64
 
@@ -90,6 +91,7 @@ class Hashing:
         self._workers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
         self._lock = threading.Lock()
         self._hashes: OrderedDict[str, PrefixHash] = OrderedDict()
+        self._passing: OrderedDict[str, PassingHash] = OrderedDict()
         self._moved = threading.Condition(self._lock)
         """Told whenever a worker has hashed a part, or stops."""
 
@@ -130,6 +132,27 @@ class Hashing:
         """Drop an upload's hash."""
         with self._lock:
             self._hashes.pop(upload_id, None)
+            self._passing.pop(upload_id, None)
+
+    def pass_part(self, upload_id: str, part_number: int) -> PassingPart | None:
+        """Return where to hand a part's bytes as they pass; None where they would be of no use, see `passing.py`."""
+        with self._lock:
+            passing = self._passing.get(upload_id)
+        if passing is None:
+            digest = self._store.passing_digest() if part_number == 1 else None
+            if digest is None:
+                return None
+            with self._lock:
+                passing = self._passing.setdefault(upload_id, PassingHash(digest, self._workers))
+                while len(self._passing) > limits.HASHED_UPLOADS:
+                    self._passing.popitem(last=False)
+        return passing.begin(part_number)
+
+    def passed(self, upload_id: str, parts: Sequence[UploadPart]) -> tuple[str, str] | None:
+        """Return the MD5 of exactly these parts and the store's digest of them, if all of them were seen passing."""
+        with self._lock:
+            passing = self._passing.get(upload_id)
+        return None if passing is None else passing.result(parts)
 
     def finish(self, upload: Upload, parts: Sequence[UploadPart], on_progress: Callable[[int], None]) -> str | None:
         """Return the MD5 of the whole: of exactly these parts, which are all.

@@ -20,6 +20,7 @@ from score_grpc.domain.uploads import Upload, UploadPart, require_open
 from score_grpc.gateways.objects.port import PartWriter, Staging
 from score_grpc.use_cases.claims import PartClaim
 from score_grpc.use_cases.environment import Environment
+from score_grpc.use_cases.passing import PassingPart
 from score_grpc.use_cases.permission import Permission, sending_action
 from score_grpc.use_cases.staging import stage
 
@@ -39,8 +40,8 @@ class Resend:
 class _OpenPart:
     """A part in the middle."""
 
-    def __init__(self, claim: PartClaim, writer: PartWriter, size_bytes: int) -> None:
-        self.claim, self.writer, self.size_bytes = claim, writer, size_bytes
+    def __init__(self, claim: PartClaim, writer: PartWriter, size_bytes: int, passing: PassingPart | None) -> None:
+        self.claim, self.writer, self.size_bytes, self.passing = claim, writer, size_bytes, passing
         self.digest = PartDigest()
         self.received_bytes = 0
 
@@ -161,7 +162,7 @@ class WriteSession:
             self._claims.drop(claim)
             self._skipped_part, self._awaited = number, None
             return known
-        self._part = _OpenPart(claim, writer, part_bytes)
+        self._part = _OpenPart(claim, writer, part_bytes, self._hashing.pass_part(upload_id, number))
         return None
 
     def _open_writer(self, upload: Upload, number: int, part_bytes: int) -> PartWriter:
@@ -188,6 +189,8 @@ class WriteSession:
             with part.claim.held():
                 part.writer.write(chunk.data)
                 part.digest.update(chunk.data)
+                if part.passing is not None:
+                    part.passing.update(chunk.data)
                 part.received_bytes += chunk.data.nbytes
                 return self._persist(part, md5) if part.received_bytes == part.size_bytes else None
         except StoreUnavailableError as error:
@@ -198,6 +201,8 @@ class WriteSession:
         number = part.claim.part_number
         persisted = UploadPart(number, part.size_bytes, part.digest.hexdigest(), etag, md5)
         self._ledger.add_part(self._upload.upload_id, persisted, self._epoch, self._staging.token)
+        if part.passing is not None:
+            part.passing.keep(persisted)
         self._hashing.follow(self._upload.upload_id)
         return persisted
 
@@ -210,5 +215,7 @@ class WriteSession:
 
     def _abandon_part(self) -> None:
         if self._part is not None:
+            if self._part.passing is not None:
+                self._part.passing.drop()
             self._claims.drop(self._part.claim)
             self._part = None

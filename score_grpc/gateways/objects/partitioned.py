@@ -12,6 +12,7 @@ from score_grpc.domain.signed_requests import SignedRequest
 from score_grpc.gateways.objects.port import (
     ObjectStore,
     PartWriter,
+    RunningDigest,
     StagedPart,
     Staging,
     StoredBytes,
@@ -110,6 +111,10 @@ class PartitionedStore:
         """See `ObjectStore.sign_read`."""
         store, _, name = self._split(key)
         return store.sign_read(name, version, byte_range, lifetime)
+
+    def passing_digest(self) -> RunningDigest | None:
+        """See `ObjectStore.passing_digest`."""
+        return self._base.passing_digest()
 
     def free_bytes(self) -> int | None:
         """See `ObjectStore.free_bytes`."""

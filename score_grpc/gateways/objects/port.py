@@ -9,7 +9,7 @@ decided elsewhere. All methods block, may be called from many threads, and raise
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, Self
 
 from score_grpc.domain.signed_requests import SignedRequest
 
@@ -47,6 +47,8 @@ class StoredBytes:
     size_bytes: int
     version: str
     """The store's mark of exactly these bytes; reads are pinned to it. Empty where a key is never rewritten."""
+    digest: str = ""
+    """Of all its bytes as they reached the store, by the digest of `passing_digest`; empty where it tells none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,19 @@ class PartWriter(Protocol):
 
     def discard(self) -> None:
         """Give the part up and free what it holds. Never raises; after `commit` it does nothing."""
+
+
+class RunningDigest(Protocol):
+    """A digest in the making."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Take the next bytes."""
+
+    def copy(self) -> Self:
+        """Return one that goes on from here by itself."""
+
+    def digest(self) -> str:
+        """Return the digest of all bytes so far, as the store writes it."""
 
 
 class ObjectStore(Protocol):
@@ -171,6 +186,13 @@ class ObjectStore(Protocol):
         """Sign a GET of an object, or of a range of it (first byte, length). None where the store can't.
 
         A GET of the whole takes a Range header of the caller's own. As to expiry, network and errors see `sign_part`.
+        """
+
+    def passing_digest(self) -> RunningDigest | None:
+        """Return a new digest of the kind that the store itself computes of what it assembles, see `StoredBytes`.
+
+        Who finds them equal need not read the bytes back. None where the store computes none, where that is not known
+        yet, or where it shows the bytes of a staging, so that they can be read at any time. No network.
         """
 
     def free_bytes(self) -> int | None:

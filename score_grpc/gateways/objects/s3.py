@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import datetime, timedelta
 from http.client import HTTPException
-from typing import Literal, TypedDict
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -42,8 +41,9 @@ from score_grpc.gateways.objects.http_streams import (
     unreachable,
 )
 from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes, StorePart
-from score_grpc.gateways.objects.s3_client import S3Access, S3Options
+from score_grpc.gateways.objects.s3_client import Encryption, S3Access, S3Options
 from score_grpc.gateways.objects.s3_signing import S3Signer
+from score_grpc.gateways.objects.s3_vouching import Crc64Nvme, S3Vouching, vouched_digest
 
 SIGNATURE_SECONDS = 900
 """How long a part's signature holds: it is used at once, but clocks differ."""
@@ -52,11 +52,6 @@ COPIES_AT_ONCE = 8
 # Beside the keys of objects, which begin otherwise.
 _PROBE_KEY = "upload/encryption"
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
-
-
-class _Encryption(TypedDict, total=False):
-    ServerSideEncryption: Literal["aws:kms"]
-    SSEKMSKeyId: str
 
 
 class S3ObjectStore:
@@ -73,8 +68,9 @@ class S3ObjectStore:
         tls = ssl.create_default_context(cafile=self._access.ca_file)
         self._connections = Connections(tls, options.progress_timeout_seconds)
         key = options.kms_key
-        self._encryption: _Encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+        self._encryption: Encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
         self._encrypts = key is None
+        self._vouching = S3Vouching(self._client, options.bucket)
 
     def in_bucket(self, bucket: str) -> "S3ObjectStore":
         """Return a store of another bucket, over the same connections: whoever closes one closes both."""
@@ -86,7 +82,9 @@ class S3ObjectStore:
         """See `ObjectStore.begin`."""
         with _store_errors(f"Beginning {key}"):
             self._demand_encryption()
-            begun = self._client.create_multipart_upload(Bucket=self._bucket, Key=key, **self._encryption)
+            begun = self._client.create_multipart_upload(
+                Bucket=self._bucket, Key=key, **self._encryption, **self._vouching.wish
+            )
             return Staging(key, begun["UploadId"])
 
     def open_part(self, staging: Staging, part_number: int, offset: int, size_bytes: int) -> HttpPartWriter:  # noqa: ARG002 - S3 orders parts by number, the local store by offset
@@ -206,12 +204,12 @@ class S3ObjectStore:
         """See `ObjectStore.stat`."""
         with _store_errors(f"Looking for {key}"):
             try:
-                facts = self._client.head_object(Bucket=self._bucket, Key=key)
+                facts = self._client.head_object(Bucket=self._bucket, Key=key, **self._vouching.question)
             except ClientError as error:
                 if _status_of(error) != 404:  # noqa: PLR2004 - the HTTP status
                     raise
                 return None
-        return StoredBytes(facts["ContentLength"], facts["ETag"])
+        return StoredBytes(facts["ContentLength"], facts["ETag"], vouched_digest(facts))
 
     def read(self, key: str, version: str, offset: int, size_bytes: int) -> Iterator[memoryview]:
         """See `ObjectStore.read`."""
@@ -291,6 +289,10 @@ class S3ObjectStore:
                 raise StoreUnavailableError(f"Storing {key}: the object store returns other bytes than it was given.")
         return stored
 
+    def passing_digest(self) -> Crc64Nvme | None:
+        """See `ObjectStore.passing_digest`. Known once `check` has found the bucket."""
+        return Crc64Nvme() if self._vouching.is_given else None
+
     def free_bytes(self) -> None:
         """See `ObjectStore.free_bytes`: a bucket has no such limit."""
 
@@ -298,6 +300,7 @@ class S3ObjectStore:
         """See `ObjectStore.check`."""
         with _store_errors(f"Looking for the bucket {self._bucket}"):
             self._client.head_bucket(Bucket=self._bucket)
+        self._vouching.try_once(self._encryption)
 
     def close(self) -> None:
         """See `ObjectStore.close`."""

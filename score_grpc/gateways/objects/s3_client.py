@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import boto3
 from botocore.config import Config
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 CONFIGURATION_ERRORS: tuple[type[Exception], ...] = (BotoCoreError, ValueError)
 """What opening a client raises where an endpoint is no URL or a profile is not there. Their texts hold no secret."""
+
+
+class Encryption(TypedDict, total=False):
+    """What every write of an object is asked for."""
+
+    ServerSideEncryption: Literal["aws:kms"]
+    SSEKMSKeyId: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
