@@ -39,6 +39,8 @@ READINESS_PERIOD_SECONDS = 5
 CALLS_PER_CONNECTION = 256
 """Unary calls of one connection beyond it wait at the peer, by HTTP/2's own limit. (Not grpc's server-wide limit: that
 one refuses without a reason, and after a stream has been admitted.)"""
+WINDOW_BYTES = 512 * 1024
+"""What a stream may send ahead of being read; the message that is being read comes whole besides."""
 HEALTH_WORKERS = 2
 REFLECTION_STREAMS = 8
 STOP_SECONDS = 5.0
@@ -118,6 +120,10 @@ class RunningServer:
                 ("grpc.max_send_message_length", options.max_message_bytes),
                 ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MIN_SECONDS * 1000),
                 ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
+                # Windows that grow with the path's bandwidth grow with ours too: while a slow store holds streams up,
+                # each would keep many megabytes that nobody has asked for.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
                 ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
                 ("grpc.keepalive_permit_without_calls", 1),
             ],

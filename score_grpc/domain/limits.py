@@ -84,6 +84,8 @@ HASH_PACE_SECONDS: Final = 5.0
 """How long a stream waits for a hasher that finishes no part meanwhile."""
 PASSING_QUEUE_BYTES: Final = MIB
 """Bytes on their way that wait for a hasher, of one upload."""
+PASSING_CHUNKS: Final = 16
+"""Chunks on their way that wait for a hasher, of all uploads."""
 HASHED_UPLOADS: Final = 1000
 """How many uploads' hash states are kept in memory; those not kept are hashed again from the start."""
 

@@ -89,6 +89,7 @@ class Hashing:
     def __init__(self, ledger: Ledger, store: ObjectStore, draining: threading.Event) -> None:
         self._ledger, self._store, self._draining = ledger, store, draining
         self._workers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
+        self._slots = threading.Semaphore(limits.PASSING_CHUNKS)
         self._lock = threading.Lock()
         self._hashes: OrderedDict[str, PrefixHash] = OrderedDict()
         self._passing: OrderedDict[str, PassingHash] = OrderedDict()
@@ -143,7 +144,7 @@ class Hashing:
             if digest is None:
                 return None
             with self._lock:
-                passing = self._passing.setdefault(upload_id, PassingHash(digest, self._workers))
+                passing = self._passing.setdefault(upload_id, PassingHash(digest, self._workers, self._slots))
                 while len(self._passing) > limits.HASHED_UPLOADS:
                     self._passing.popitem(last=False)
         return passing.begin(part_number)

@@ -28,8 +28,9 @@ _TURN_STEPS = 16
 class PassingHash:
     """The hash of one upload's first parts. Any number of threads may offer parts; one part is taken at a time."""
 
-    def __init__(self, vouching: RunningDigest, workers: Executor) -> None:
-        self._workers = workers
+    def __init__(self, vouching: RunningDigest, workers: Executor, slots: threading.Semaphore) -> None:
+        """Take the workers, and the slots that all uploads share: each of a chunk's bytes that wait for a worker."""
+        self._workers, self._slots = workers, slots
         self._changed = threading.Condition()
         self._queue: deque[memoryview] = deque()
         """Bytes, and what becomes of those since the last word: _KEEP or _DROP."""
@@ -65,20 +66,24 @@ class PassingHash:
 
     def take(self, passing: "PassingPart", data: memoryview) -> None:
         """Queue bytes, once there is room; where there is none for long, give the part up. For the part's own use."""
+        has_slot = self._slots.acquire(timeout=limits.HASH_PACE_SECONDS)
         with self._changed:
-            if self._passing is not passing:
-                return
-            has_room = self._changed.wait_for(
-                lambda: not self._queue or self._queued_bytes + data.nbytes <= limits.PASSING_QUEUE_BYTES,
+            has_room = has_slot and self._changed.wait_for(
+                lambda: (
+                    self._passing is not passing
+                    or not self._queue
+                    or self._queued_bytes + data.nbytes <= limits.PASSING_QUEUE_BYTES
+                ),
                 limits.HASH_PACE_SECONDS,
             )
-            if self._passing is not passing:
-                return
-            if has_room:
+            if self._passing is passing and has_room:
                 self._put(data)
-            else:
+                return
+            if self._passing is passing:
                 self._passing = None
                 self._put(_DROP)
+        if has_slot:
+            self._slots.release()
 
     def end(self, passing: "PassingPart", kept: UploadPart | None) -> None:
         """End a part. For the part's own use."""
@@ -113,6 +118,7 @@ class PassingHash:
             else:
                 for digest in self._digests:
                     digest.update(data)
+                self._slots.release()
             with self._changed:
                 self._queue.popleft()  # only now: what is being hashed is held too
                 self._queued_bytes -= data.nbytes
