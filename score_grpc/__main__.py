@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from runtime_grpc.server import Codec, RunningServer, ServerOptions, Service
 from score_grpc.adopt_command import adopt
 from score_grpc.assembly import MIGRATIONS, make_environment, open_and_make, open_ledger
 from score_grpc.database.adoptions import Adoptions
+from score_grpc.database.audit import AuditLog
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.leftovers import Leftovers
 from score_grpc.database.retired import RetiredKeys
@@ -30,6 +32,7 @@ from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.gateways.song import SongRegistry
 from score_grpc.settings import ScoreSettings
 from score_grpc.stores import open_former_buckets, open_store
+from score_grpc.transport.audited import Audited
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.download import DownloadServicer
 from score_grpc.transport.errors import ERRORS
@@ -38,6 +41,7 @@ from score_grpc.transport.signed_urls import SignedUrls
 from score_grpc.transport.upload import UploadServicer
 from score_grpc.url_keys import kept_url_key, parse_url_keys
 from score_grpc.use_cases.adopt import Adoption
+from score_grpc.use_cases.audit import Audit
 from score_grpc.use_cases.collect import Collector
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.own_urls import SIGNED_PATH, OwnUrls
@@ -78,23 +82,28 @@ class Score:
         self._small_objects = SmallObjectStorer(environment, self._completions)
         self.collector = Collector(environment, Leftovers(database, str(uuid4())), RetiredKeys(database, str(uuid4())))
         callers = Callers(Authenticator(token))
+        self._audit = Audit(AuditLog(database), timedelta(days=settings.audit_days))
+
+        def audited(servicer: object) -> Audited:
+            return Audited(servicer, environment, callers, self._audit)
+
         services = [
             Service(
                 "score.v1.UploadService",
                 add_UploadServiceServicer_to_server,
-                UploadServicer(environment, callers, self._completions, self._small_objects),
+                audited(UploadServicer(environment, callers, self._completions, self._small_objects)),
                 {"WriteUpload": Codec(deserialize_request=decode_write_request)},
             ),
             Service(
                 "score.v1.DownloadService",
                 add_DownloadServiceServicer_to_server,
-                DownloadServicer(environment, callers),
+                audited(DownloadServicer(environment, callers)),
                 {"ReadObject": Codec(serialize_response=encode_read_response)},
             ),
             Service(
                 "score.v1.ObjectService",
                 add_ObjectServiceServicer_to_server,
-                ObjectServicer(environment, callers, self._verifications),
+                audited(ObjectServicer(environment, callers, self._verifications)),
             ),
         ]
         options = ServerOptions(
@@ -116,6 +125,7 @@ class Score:
         if self._http is not None and own_urls is not None:
             self.http_address = self._http.address
             self._http.serve(services, ERRORS, {SIGNED_PATH: SignedUrls(environment, own_urls, slots)})
+        self._audit.start()
         self._completions.start()
         self._verifications.start()
         self.collector.start()
@@ -130,6 +140,7 @@ class Score:
         self.environment.hashing.close()
         if self._adoption is not None:
             self._adoption.close()
+        self._audit.close()
         self._song.close()
         self.environment.store.close()
         self._database.close()

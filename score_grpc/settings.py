@@ -31,6 +31,7 @@ class ScoreSettings(ServiceSettings):
         SecretStr(""), description="id:secret[,id:secret]: sign such URLs, the first; empty: a key kept in data_dir"
     )
     max_streams: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="upload and download streams at once")
+    audit_days: Annotated[int, Field(ge=1, le=3650)] = Field(400, description="how long entries of the audit are kept")
     background_work: bool = Field(
         True, description="complete uploads and verify objects here; false leaves it to `score-server verifier`"
     )

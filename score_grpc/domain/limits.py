@@ -131,5 +131,17 @@ SIGNED_PIECE_BYTES: Final = MIB
 """What a PUT to a signed URL of our own holds in memory."""
 HTTP_WORKERS: Final = 16
 """Calls over HTTP/1.1 at once, beside the transfers, which count as streams."""
+AUDIT_QUEUE_ENTRIES: Final = 10_000
+"""Entries of the audit that wait to be written."""
+AUDIT_WAIT_SECONDS: Final = 1.0
+"""How long a call waits for a place among them; then its entry goes to the log instead."""
+AUDIT_PERIOD_SECONDS: Final = 0.5
+"""Between writings."""
+AUDIT_BATCH: Final = 500
+"""Entries written, or pruned, in one transaction."""
+AUDIT_PRUNE_SECONDS: Final = 3600.0
+"""Between looks for entries that are too old."""
+AUDIT_CLOSE_SECONDS: Final = 15.0
+"""How long stopping waits for the last ones."""
 AUDIT_FACT_MAX_CHARS: Final = 1000
 """One fact of an entry of the audit; longer ones are cut."""

@@ -29,6 +29,12 @@ class CachedRegistry:
         self._answers: OrderedDict[str, tuple[float, Registration]] = OrderedDict()
         """Until when each answer holds, oldest answer first."""
 
+    def known(self, object_id: str) -> Registration | None:
+        """Return what Song said last, however old; None where that is forgotten. For telling, not for deciding."""
+        with self._lock:
+            _, registration = self._answers.get(object_id, (0.0, None))
+            return registration
+
     def resolve(self, object_ids: Sequence[str], *, fresh: bool = False) -> Mapping[str, Registration]:
         """As Registry.resolve, with answers up to SONG_CACHE_SECONDS old unless they must be `fresh`."""
         now = self._clock()

@@ -145,7 +145,7 @@ class VerificationRuns:
     def verify(self, principal: Principal, object_id: str) -> StoredObject:
         """Ask for a verification, or attach to the one under way; return the object as it is now.
 
-        Raises FieldInvalidError, ObjectNotFoundError, ScopeMissingError, SongUnavailableError.
+        Raises FieldInvalidError, ObjectNotFoundError, ScopeMissingError, SongUnavailableError, StoreUnavailableError.
         """
         require_object_id(object_id)
         if not principal.is_system:
@@ -153,7 +153,8 @@ class VerificationRuns:
                 permit_object(self._environment.registry, principal, Action.INSPECT, object_id)
             except ObjectNotRegisteredError:
                 raise object_not_found(object_id) from None
-        stored = self._verifications.ask(object_id)
+        is_there = object_id in self._environment.objects([object_id])
+        stored = self._verifications.ask(object_id) if is_there else None
         if stored is None:
             raise object_not_found(object_id)
         self._wake.set()
