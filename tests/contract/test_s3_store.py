@@ -368,3 +368,33 @@ def test_a_body_that_breaks_off_is_unavailable() -> None:
     ):
         next(store.read("data/x", '"x"', 0, 100))
     assert_private(raised.value)
+
+
+def part_list(*parts: str, is_truncated: bool = False) -> bytes:
+    listed = "".join(f"<Part>{part}</Part>" for part in parts)
+    return (
+        "<?xml version='1.0'?>\n<ListPartsResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
+        f"<UploadId>upload</UploadId><IsTruncated>{str(is_truncated).lower()}</IsTruncated>{listed}</ListPartsResult>"
+    ).encode()
+
+
+PART_ONE = "<PartNumber>1</PartNumber><Size>3</Size><ETag>900150983cd24fb0d6963f7d28e17f72</ETag>"
+
+
+def test_a_list_of_parts_that_does_not_move_on_ends() -> None:
+    with Answers(200, {}, part_list(PART_ONE, is_truncated=True)) as store:
+        (part,) = store.list_parts(Staging("data/x", "upload"))
+        assert (part.part_number, part.size_bytes) == (1, 3)
+
+
+def test_a_store_that_knows_no_marker_lists_no_part_that_was_not_asked_for() -> None:
+    with Answers(200, {}, part_list(PART_ONE)) as store:
+        assert not list(store.list_parts(Staging("data/x", "upload"), after=1))
+
+
+@pytest.mark.parametrize("body", [part_list("<PartNumber>1</PartNumber>"), b"<html></html>", b"<html>", b""])
+def test_what_is_no_list_of_parts_is_not_taken_for_parts_that_are_gone(body: bytes) -> None:
+    with Answers(200, {"Content-Type": "application/xml"}, body) as store:
+        with pytest.raises(StoreUnavailableError) as raised:
+            list(store.list_parts(Staging("data/x", "upload")))
+        assert_private(raised.value)

@@ -250,6 +250,8 @@ class S3ObjectStore:
                 page = self._client.list_parts(
                     Bucket=self._bucket, Key=staging.key, UploadId=staging.token, PartNumberMarker=after
                 )
+                # Without it this is no list, but a gateway's page: nobody may take it for parts that are gone.
+                _ = page["UploadId"]
                 for part in page.get("Parts", []):
                     if part["PartNumber"] > after:  # a store may know no marker
                         yield StorePart(part["PartNumber"], part["Size"], part["ETag"])
