@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from score.v1.download_service_pb2 import SignDownloadRequest, SignDownloadResponse
+from score.v1.signed_request_pb2 import HttpHeader, SignedRequest
 from score.v1.upload_service_pb2 import PartToRecord, PartToSign, SignUploadPartsResponse
 from song_score_client.connection import Connection, RetryPolicy
 from song_score_client.errors import (
     AccessError,
     IntegrityError,
+    NotFoundError,
     ObjectDigestMismatchError,
+    ServiceError,
+    StoreFullError,
     UnavailableError,
     UploadAbortedError,
 )
@@ -25,6 +31,7 @@ from song_score_client.transfer.download import DownloadResult, download_object
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.object_reader import ObjectReader
 from song_score_client.transfer.rate import RateLimit
+from song_score_client.transfer.signed_download import read_range
 from song_score_client.transfer.signed_requests import headers_of
 from song_score_client.transfer.upload import UploadResult, upload_file
 from song_score_client.transports import Transport
@@ -389,3 +396,121 @@ def test_a_forced_way_is_not_exchanged_for_the_other(side: Side, narrow_gate: Fa
     with pytest.raises(UnavailableError):
         side.upload(Transport.STREAM, streams=1)
     assert side.proxy.count("up") == 0
+
+
+Headers = Callable[[int, int], dict[str, str]]
+Body = Callable[[int, int], bytes]
+
+
+class Store:
+    """A store that answers each request for a range in a way of its own, and remembers what it was sent."""
+
+    def __init__(self, status: int, headers: Headers, body: Body) -> None:
+        self.asked: list[dict[str, str]] = []
+        store = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the library
+                """Say nothing."""
+
+            def do_GET(self) -> None:
+                store.asked.append({name.lower(): value for name, value in self.headers.items()})
+                first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+                found = body(int(first), int(last) + 1)
+                self.send_response(status)
+                for name, value in headers(int(first), int(last) + 1).items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(found)))
+                self.end_headers()
+                self.wfile.write(found)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/bucket/key?X-Amz-Signature=secret"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """Read a range as a download does."""
+        signed = SignedRequest(method="GET", url=self.url, headers=[HttpHeader(name="x-mark", value="7")])
+        buffer = memoryview(bytearray(100_000))
+        with closing(HttpConnections()) as http:
+            return b"".join(map(bytes, read_range(http, signed, offset, size_bytes, "part 1 of a.bam", buffer)))
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+WHOLE = random_bytes(300_000)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (206, lambda a, b: {"Content-Range": f"bytes {a}-{b - 1}/300000"}, lambda a, b: WHOLE[a:b]),
+        (200, lambda a, b: {"Content-Range": f"bytes {a}-{b - 1}/300000"}, lambda a, b: WHOLE[a:b]),
+        (200, lambda _a, _b: {}, lambda _a, _b: WHOLE),
+        (206, lambda a, b: {"Content-Range": f"bytes {a - 9}-{b - 1}/300000"}, lambda a, b: WHOLE[a - 9 : b]),
+    ],
+    ids=["a range", "a range with 200", "the whole", "a little more"],
+)
+def test_a_range_is_understood_however_a_store_sends_it(status: int, headers: Headers, body: Body) -> None:
+    store = Store(status, headers, body)
+    assert store.read(100_000, 150_000) == WHOLE[100_000:250_000]
+    (asked,) = store.asked
+    assert asked["range"] == "bytes=100000-249999"
+    assert asked["x-mark"] == "7"
+    assert "authorization" not in asked
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (206, lambda _a, _b: {"Content-Range": "bytes 5-9/10"}, lambda a, b: WHOLE[a + 5 : b]),
+        (206, lambda a, b: {"Content-Range": f"bytes {a + 1}-{b}/300000"}, lambda a, b: WHOLE[a + 1 : b]),
+        (206, lambda _a, _b: {}, lambda a, b: WHOLE[a:b]),
+        (200, lambda _a, _b: {}, lambda _a, _b: b"short"),
+    ],
+    ids=["too few bytes", "a later range", "no range named", "another file"],
+)
+def test_another_range_than_was_asked_for_is_no_answer(status: int, headers: Headers, body: Body) -> None:
+    store = Store(status, headers, body)
+    with pytest.raises(UnavailableError, match="does not answer") as raised:
+        store.read(100_000, 150_000)
+    assert "secret" not in str(raised.value)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "is_transient"),
+    [
+        (403, b"<Error><Code>AccessDenied</Code></Error>", AccessError, False),
+        (407, b"", AccessError, False),
+        (404, b"<Error><Code>NoSuchKey</Code></Error>", NotFoundError, True),
+        (400, b"<Error><Code>BadDigest</Code></Error>", IntegrityError, True),
+        (400, b'{"reason": "CHUNK_CORRUPT", "message": "x"}', IntegrityError, True),
+        (400, b"<Error><Code>RequestTimeout</Code></Error>", UnavailableError, True),
+        (408, b"", UnavailableError, True),
+        (429, b'{"reason": "TOO_MANY_STREAMS"}', UnavailableError, True),
+        (500, b"<Error><Code>InternalError</Code></Error>", UnavailableError, True),
+        (503, b"\xff\xfe", UnavailableError, True),
+        (507, b'{"reason": "STORE_FULL"}', StoreFullError, False),
+        (301, b"", ServiceError, False),
+        (416, b"[]", ServiceError, False),
+    ],
+)
+def test_a_refusal_is_told_apart_by_status_and_code_and_names_no_url(
+    status: int, body: bytes, error: type[ServiceError], is_transient: bool
+) -> None:
+    store = Store(status, lambda _a, _b: {"Retry-After": "2"}, lambda _a, _b: body)
+    with pytest.raises(error, match=f"part 1 of a.bam: the store answers {status}") as raised:
+        store.read(0, 10)
+    assert raised.value.is_transient == is_transient
+    if type(raised.value) is UnavailableError:
+        assert raised.value.retry_after_seconds == 2
+    assert "secret" not in str(raised.value)
+    store.close()
