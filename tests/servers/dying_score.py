@@ -16,7 +16,8 @@ from runtime_grpc.command_line import serve_until_told
 from runtime_grpc.database import Database
 from runtime_grpc.logs import configure_logs
 from score_grpc import assembly
-from score_grpc.__main__ import open_ledger, start_score
+from score_grpc.__main__ import start_score
+from score_grpc.assembly import open_ledger
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.signed_parts import SignedParts
 from score_grpc.database.small_objects import SmallObjects
