@@ -1,6 +1,8 @@
 """ListObjects and ListUploads: pages, newest first, and only what the caller may see."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import grpc
 import pytest
@@ -31,12 +33,13 @@ def refused(world: World, call: Callable[[], object]) -> ServiceError:
     return world.raw.error(raised.value)
 
 
-def objects(world: World, **fields: object) -> list[str]:
+def objects(world: World, **fields: Any) -> list[str]:  # noqa: ANN401 - fields of the message
     """Return the ids of all pages, in pages of two."""
     found: list[str] = []
     token = ""
     while True:
-        request = ListObjectsRequest(**{"page_size": 2, "page_token": token, **fields})
+        defaults: dict[str, Any] = {"page_size": 2, "page_token": token}
+        request = ListObjectsRequest(**defaults | fields)
         answer = world.raw.objects.ListObjects(request)
         assert len(answer.stored_objects) <= 2
         found += [stored.object_id for stored in answer.stored_objects]
@@ -45,11 +48,12 @@ def objects(world: World, **fields: object) -> list[str]:
             return found
 
 
-def uploads(world: World, **fields: object) -> list[str]:
+def uploads(world: World, **fields: Any) -> list[str]:  # noqa: ANN401 - fields of the message
     found: list[str] = []
     token = ""
     while True:
-        answer = world.raw.uploads.ListUploads(ListUploadsRequest(**{"page_size": 2, "page_token": token, **fields}))
+        defaults: dict[str, Any] = {"page_size": 2, "page_token": token}
+        answer = world.raw.uploads.ListUploads(ListUploadsRequest(**defaults | fields))
         found += [upload.object_id for upload in answer.uploads]
         token = answer.next_page_token
         if not token:
@@ -154,21 +158,21 @@ def test_uploads_are_shown_to_those_who_may_write(world: World, monkeypatch: pyt
         if isinstance(expected, list):
             assert uploads(world, study_id=study_id) == expected
         else:
-            error = refused(world, lambda study_id=study_id: uploads(world, study_id=study_id))
+            error = refused(world, partial(uploads, world, study_id=study_id))
             assert (error.reason, error.metadata["scope"]) == ("SCOPE_MISSING", expected)
 
 
 @pytest.mark.parametrize("token", ["x", "bm90IGpzb24=", "W10=", "ä", "A" * 300, "WyJ4IiwxLCJ5Il0="])
 def test_a_page_token_of_no_list_is_refused(world: World, token: str) -> None:
     for call in (objects, uploads):
-        assert refused(world, lambda call=call: call(world, page_token=token)).reason == "PAGE_TOKEN_INVALID"
+        assert refused(world, partial(call, world, page_token=token)).reason == "PAGE_TOKEN_INVALID"
 
 
 def test_a_page_token_fits_only_its_own_list(five: World) -> None:
     token = five.raw.objects.ListObjects(ListObjectsRequest(page_size=1)).next_page_token
     assert token
     for fields in ({"study_id": "ABC"}, {"allow_unpublished": True}, {"verification": VERIFICATION_VERIFIED}):
-        error = refused(five, lambda fields=fields: objects(five, page_token=token, **fields))
+        error = refused(five, partial(objects, five, **fields, page_token=token))
         assert error.reason == "PAGE_TOKEN_INVALID"
     assert refused(five, lambda: uploads(five, page_token=token)).reason == "PAGE_TOKEN_INVALID"
 
@@ -176,7 +180,7 @@ def test_a_page_token_fits_only_its_own_list(five: World) -> None:
 @pytest.mark.parametrize(
     "fields", [{"page_size": -1}, {"page_size": 1001}, {"study_id": "a\0b"}, {"analysis_id": "x" * 300}]
 )
-def test_what_no_list_takes_is_refused(world: World, fields: dict[str, object]) -> None:
+def test_what_no_list_takes_is_refused(world: World, fields: dict[str, Any]) -> None:
     for call in (objects, uploads):
-        error = refused(world, lambda call=call: call(world, **fields))
+        error = refused(world, partial(call, world, **fields))
         assert (error.reason, error.metadata["field"]) == ("FIELD_INVALID", next(iter(fields)))

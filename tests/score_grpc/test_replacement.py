@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -26,6 +26,7 @@ from score.v1.upload_service_pb2 import (
 from song_score_client.errors import ServiceError
 
 from score_grpc.domain import limits
+from score_grpc.domain.registrations import Registration
 from tests.servers.raw_score import bytes_of
 from tests.servers.registry_song import TOKEN
 from tests.servers.score_world import PART, World, random_bytes
@@ -55,10 +56,13 @@ def delete(world: World, reason: str = "a mistake") -> StoredObject:
 
 
 def refused(world: World, call: Callable[[], object]) -> ServiceError:
-    with pytest.raises((grpc.RpcError, ServiceError)) as raised:
+    try:
         call()
-    error = raised.value
-    return world.raw.error(error) if isinstance(error, grpc.RpcError) else error
+    except grpc.RpcError as error:
+        return world.raw.error(error)
+    except ServiceError as error:
+        return error
+    raise AssertionError("the call was not refused")
 
 
 def read(world: World, generation: int = 0) -> bytes:
@@ -303,32 +307,32 @@ def test_nothing_changes_while_song_publishes(any_world: World) -> None:
     assert read(any_world) == NEW
 
 
-def test_an_object_says_that_it_is_changing_while_song_is_asked(world: World) -> None:
+def test_an_object_says_that_it_is_changing_while_song_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.store(NAME, OLD)
     world.register(NAME, NEW)
     upload = start(world).upload
     world.send(upload, NEW)
-    seen: list[tuple[bool, str]] = []
-    registry = world.score.environment.registry
-    resolve = registry._registry.resolve
+    seen: list[bool] = []
+    refusals: list[str] = []
+    song = world.score.environment.registry._registry
+    resolve = song.resolve
 
-    def look(object_ids: list[str]) -> object:
+    def look(object_ids: Sequence[str]) -> Mapping[str, Registration]:
         found = resolve(object_ids)
+        monkeypatch.setattr(song, "resolve", resolve)  # what is asked meanwhile is answered at once
         stored = world.raw.objects.GetObject(GetObjectRequest(object_id=NAME), metadata=SERVICE).stored_object
-        seen.append((stored.is_changing, refused(world, lambda: delete_only(world)) if stored.is_changing else ""))
+        seen.append(stored.is_changing)
+        if stored.is_changing:
+            refusals.append(refused(world, lambda: delete(world)).reason)
+        monkeypatch.setattr(song, "resolve", look)
         return found
 
-    def delete_only(world: World) -> None:
-        registry._registry.resolve = resolve  # the deletion asks nobody
-        delete(world)
-
-    registry._registry.resolve = look  # type: ignore[method-assign]
-    try:
-        world.complete(upload)
-    finally:
-        registry._registry.resolve = resolve  # type: ignore[method-assign]
-    assert [is_changing for is_changing, _ in seen][-1]
-    assert seen[-1][1].reason == "CHANGING"  # type: ignore[union-attr]
+    monkeypatch.setattr(song, "resolve", look)
+    world.complete(upload)
+    assert seen[-1]
+    assert not seen[0]
+    assert refusals == ["CHANGING"]
+    monkeypatch.setattr(song, "resolve", resolve)
     assert read(world) == NEW
 
 

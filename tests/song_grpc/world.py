@@ -300,7 +300,7 @@ def song_settings(folder: Path, url: str = "", **changes: Any) -> SongSettings: 
 @contextmanager
 def running(folder: Path, url: str = "", **settings: Any) -> Iterator[World]:  # noqa: ANN401 - settings of Song
     """Run a Song of its own, with a fake Score."""
-    score = FakeScore()
+    score = FakeScore()  # type: ignore[abstract]  # Song asks for batches only
     with serve_score(score) as score_address:
         told = {"score_address": score_address, "service_token": SERVICE_TOKEN, "drain_seconds": 1, **settings}
         own = song_settings(folder, url, **told)
