@@ -18,6 +18,7 @@ import pytest
 from score.v1.object_service_pb2 import GetObjectRequest, ListObjectsRequest
 from score.v1.upload_service_pb2 import OpenUpload, WriteUploadRequest
 from score.v1.upload_service_pb2_grpc import UploadServiceStub
+from song_score_client.commands.song import app as song_app
 from song_score_client.connection import Connection, RetryPolicy
 from song_score_client.errors import (
     AccessError,
@@ -39,12 +40,14 @@ from song_score_client.score import ScoreClient
 from song_score_client.transfer.download import download_object
 from song_score_client.transfer.upload import upload_file
 from song_score_client.transports import Transport
+from typer.testing import CliRunner, Result
 
 from tests.servers.http1_proxy import HttpOneProxy
 from tests.servers.identity import write_certificate
-from tests.servers.processes import free_port
+from tests.servers.processes import ServiceProcess, free_port
 from tests.servers.raw_score import MIB
 from tests.servers.score_world import PART, World, random_bytes
+from tests.servers.song_command import make_payload
 
 QUICK = RetryPolicy(max_tries=3, first_delay_seconds=0.01)
 ID = "object-1"
@@ -341,3 +344,28 @@ def test_the_command_goes_by_http_where_it_is_told(world: World, data: bytes, tm
     assert up.returncode == 0, up.stderr
     (done,) = [line for line in map(json.loads, up.stdout.splitlines()) if line["event"] == "done"]
     assert done["moved_bytes"] == SIZE
+
+
+def test_the_song_command_goes_by_http_where_its_address_says_so(tmp_path: Path) -> None:
+    port = free_port()
+    settings = {"PORT": "0", "HTTP_PORT": str(port), "DATA_DIR": str(tmp_path / "song")}
+    process = ServiceProcess(
+        ["-m", "song_grpc"], tmp_path / "log", {f"SONG_SERVER_{name}": value for name, value in settings.items()}
+    )
+    try:
+        with HttpOneProxy(f"127.0.0.1:{port}") as gate:
+            environment = {"SONG_URL": gate.url, "SONG_STUDY_ID": "S1", "XDG_CONFIG_HOME": str(tmp_path)}
+
+            def run(*arguments: str, stdin: str = "") -> Result:
+                return CliRunner().invoke(song_app, list(arguments), input=stdin, env=environment, prog_name="song")
+
+            assert run("create-study", "--name", "Name").exit_code == 0
+            submitted = run("submit", "-f", "-", stdin=make_payload("S1"))
+            assert submitted.exit_code == 0, submitted.output
+            refused = run("watch")
+            assert refused.exit_code != 0
+            assert "needs gRPC" in refused.output or "HTTP carries none" in refused.output
+            assert gate.cut_connections == 0
+        assert process.terminate() == 0
+    finally:
+        process.kill()
