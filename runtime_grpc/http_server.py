@@ -109,6 +109,16 @@ class _Server(wsgi.Server):
         self._lock = threading.Lock()
         self._active: set[_Connection] = set()
 
+    @staticmethod
+    def bind_socket(socket_: socket.socket, bind_addr: object) -> socket.socket:
+        """Bind it; the library would leave it open where that fails."""
+        try:
+            socket_.bind(bind_addr)  # type: ignore[arg-type]  # as the library gives it
+        except OSError:
+            socket_.close()
+            raise
+        return socket_
+
     def process_conn(self, conn: "_Connection") -> None:
         """Give a connection to a worker once something has come by it; a fresh one waits beside the idle ones."""
         if conn.last_used is not None:

@@ -1,0 +1,287 @@
+"""The HTTP/1.1 server: bodies of any length in little memory, and nobody who can hold it up."""
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import pytest
+
+from runtime_grpc import http_bodies, http_server
+from runtime_grpc.http_server import HttpOptions, HttpServer
+
+MIB = 1024 * 1024
+WORKERS = 3
+
+
+class Bodies:
+    """Takes, gives and refuses bodies."""
+
+    def __init__(self) -> None:
+        self.taken, self.closed = 0, 0
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[Any]:
+        path, asked = environ["PATH_INFO"], environ["wsgi.input"]
+        if path == "/fail":
+            raise ValueError("the secret of the application")
+        if path == "/wait":
+            self.entered.set()
+            self.go.wait(60)
+        if path == "/take":
+            buffer, self.taken = bytearray(MIB), 0
+            left = int(environ["CONTENT_LENGTH"])
+            while left:
+                left -= asked.readinto(memoryview(buffer)[:left])
+                self.taken = int(environ["CONTENT_LENGTH"]) - left
+        if path.startswith("/give/"):
+            start("200 OK", [("Content-Length", str(int(path[6:]) * MIB))])
+            return self.pieces(int(path[6:]))
+        if path == "/less":
+            start("200 OK", [("Content-Length", "10")])
+            return iter([b"short"])
+        if path == "/more":
+            start("200 OK", [("Content-Length", "3")])
+            return iter([b"much too long"])
+        if path == "/pieces":
+            start("200 OK", [])
+            return iter([b"one", b"", memoryview(b"two")])
+        start("403 Forbidden" if path == "/refuse" else "200 OK", [])
+        return [f"{environ['REQUEST_METHOD']} {path} ".encode(), asked.read() if path == "/echo" else b""]
+
+    def pieces(self, count: int) -> Iterator[memoryview]:
+        try:
+            for number in range(count):
+                yield memoryview(bytes([number % 256]) * MIB)
+        finally:
+            self.closed += 1
+
+
+@contextmanager
+def serving(bodies: Bodies, drain_seconds: float = 0.5) -> Iterator[HttpServer]:
+    server = HttpServer(HttpOptions("127.0.0.1", 0, WORKERS, 1000, drain_seconds))
+    server.start(bodies)
+    try:
+        yield server
+    finally:
+        bodies.go.set()
+        server.stop()
+
+
+@pytest.fixture
+def bodies() -> Bodies:
+    return Bodies()
+
+
+@pytest.fixture
+def server(bodies: Bodies) -> Iterator[HttpServer]:
+    with serving(bodies) as server:
+        yield server
+
+
+def connect(server: HttpServer) -> socket.socket:
+    host, _, port = server.address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def asked(server: HttpServer, request: bytes) -> bytes:
+    """Send this, and return all that comes until the connection ends."""
+    with connect(server) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(MIB), b""))
+
+
+def client(server: HttpServer) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(server.address, timeout=60)
+
+
+def drip(connection: socket.socket) -> None:
+    for _ in range(600):
+        connection.sendall(b"x")
+        time.sleep(0.1)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def test_bodies_of_gigabytes_pass_without_being_kept(server: HttpServer, bodies: Bodies) -> None:
+    piece = b"x" * MIB
+    before = resident_bytes()
+    with connect(server) as connection:
+        connection.sendall(b"PUT /take HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (1024 * MIB))
+        for _ in range(1024):
+            connection.sendall(piece)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
+        assert bodies.taken == 1024 * MIB
+        connection.sendall(b"GET /give/1024 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        received = sum(len(data) for data in iter(lambda: connection.recv(MIB), b""))
+    assert received > 1024 * MIB
+    assert resident_bytes() - before < 64 * MIB
+
+
+def test_a_connection_serves_many_requests(server: HttpServer) -> None:
+    connection = client(server)
+    sockets = set()
+    for body in (b"first", b"", b"second"):
+        connection.request("POST", "/echo", body)
+        assert connection.getresponse().read() == b"POST /echo " + body
+        sockets.add(connection.sock)
+    assert len(sockets) == 1
+    connection.close()
+
+
+def test_an_answer_without_a_length_comes_in_chunks(server: HttpServer) -> None:
+    connection = client(server)
+    connection.request("GET", "/pieces")
+    answer = connection.getresponse()
+    assert (answer.headers["Transfer-Encoding"], answer.read()) == ("chunked", b"onetwo")
+    connection.request("HEAD", "/give/1")
+    answer = connection.getresponse()
+    assert (answer.headers["Content-Length"], answer.read()) == (str(MIB), b"")
+    connection.close()
+
+
+def test_a_refused_body_does_not_cost_the_client_its_answer(server: HttpServer) -> None:
+    connection = client(server)
+    connection.request("PUT", "/refuse", b"x" * (32 * MIB))
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Connection"]) == (403, "close")
+    connection.close()
+
+
+def test_a_refused_body_that_asked_first_is_never_sent(server: HttpServer) -> None:
+    head = b"PUT %s HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+    with connect(server) as connection:
+        connection.sendall(head % b"/refuse")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 403")
+    with connect(server) as connection:
+        connection.sendall(head % b"/echo")
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"12345")
+        assert b"".join(iter(lambda: connection.recv(1000), b"")).endswith(b"PUT /echo 12345")
+
+
+def test_a_body_without_a_length_is_small(server: HttpServer) -> None:
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    assert asked(server, head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").endswith(b"POST /echo abcde")
+    assert asked(server, head + b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n").startswith(b"HTTP/1.1 413")
+    assert asked(server, head + b"ffffffffff\r\nx").startswith(b"HTTP/1.1 413")
+    assert asked(server, head + b"zz\r\n").startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: five\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET /" + b"a" * http_server.HEAD_MAX_BYTES + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: " + b"a" * http_server.HEAD_MAX_BYTES + b"\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"nonsense\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_refused(server: HttpServer, request_head: bytes) -> None:
+    answer = asked(server, request_head)
+    assert answer.split()[1] in {b"400", b"413", b"414", b"505"}
+
+
+def test_a_header_cannot_be_forged_by_an_underscore(server: HttpServer) -> None:
+    answer = asked(server, b"POST /echo HTTP/1.1\r\nHost: a\r\nContent_Length: 3\r\nConnection: close\r\n\r\nabc")
+    assert answer.endswith(b"POST /echo ")
+
+
+def test_an_unexpected_error_says_an_id_and_nothing_else(
+    server: HttpServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = asked(server, b"GET /fail HTTP/1.1\r\nHost: a\r\n\r\n").decode()
+    assert answer.startswith("HTTP/1.1 500")
+    assert "secret" not in answer
+    error_id = answer.partition("internal error ")[2].split(":")[0]
+    assert error_id in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", [b"/less", b"/more"])
+def test_an_answer_that_is_not_as_long_as_it_said_ends_the_connection(server: HttpServer, path: bytes) -> None:
+    answer = asked(server, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert not answer.endswith(b"much too long")
+
+
+def test_silent_and_idle_connections_take_no_worker(server: HttpServer) -> None:
+    silent = [connect(server) for _ in range(4 * WORKERS)]
+    assert b"GET / " in asked(server, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    for connection in silent:
+        connection.close()
+
+
+def test_a_head_must_come_in_time(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.5)
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost:")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_a_body_must_move(server: HttpServer, bodies: Bodies, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_bodies, "PROGRESS_SECONDS", 0.5)
+    with connect(server) as connection:
+        connection.sendall(b"PUT /take HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        assert b"200" not in connection.recv(1000)
+    with connect(server) as connection:
+        connection.sendall(b"GET /give/100 HTTP/1.1\r\nHost: a\r\n\r\n")  # and never read
+        until(lambda: bodies.closed == 1)
+
+
+def test_a_piece_must_not_take_for_ever(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_bodies, "PIECE_SECONDS", 0.5)
+    with connect(server) as connection:
+        connection.sendall(b"PUT /take HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+            drip(connection)
+
+
+def test_a_client_that_leaves_frees_what_it_was_given(server: HttpServer, bodies: Bodies) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"GET /give/100 HTTP/1.1\r\nHost: a\r\n\r\n")
+        connection.recv(1000)
+    until(lambda: bodies.closed == 1)
+
+
+def test_stopping_lets_a_request_end(bodies: Bodies) -> None:
+    answers: list[bytes] = []
+    with serving(bodies, drain_seconds=60.0) as server:
+        request = b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"
+        asking = threading.Thread(target=lambda: answers.append(asked(server, request)))
+        asking.start()
+        assert bodies.entered.wait(60)
+    asking.join()
+    assert b"GET /wait" in answers[0]
+    with pytest.raises(ConnectionRefusedError):
+        connect(server)
+
+
+def test_stopping_cuts_what_does_not_end(bodies: Bodies) -> None:
+    with serving(bodies, drain_seconds=0.2) as server, connect(server) as connection:
+        connection.sendall(b"PUT /take HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        until(lambda: bool(server._server._active))
+        server.stop()
+        assert not server._server._active
+
+
+def test_a_taken_port_is_said_with_the_way_out(server: HttpServer) -> None:
+    port = int(server.address.rpartition(":")[2])
+    with pytest.raises(OSError, match=f"127.0.0.1:{port} for HTTP: the port is taken"):
+        HttpServer(HttpOptions("127.0.0.1", port, 1, 1000, 0.1))
