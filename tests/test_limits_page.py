@@ -57,8 +57,11 @@ def test_a_limit_is_enforced_where_the_table_says(service: str) -> None:
                 assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), f"{path} does not know {name}"
 
 
-@pytest.mark.parametrize("line", [line for line in PAGE.splitlines() if re.search(r"`runtime_grpc/\w+\.py`", line)])
-def test_a_limit_of_the_runtime_has_its_value(line: str) -> None:
+OTHER_ROOMS = r"\| `(?:runtime_grpc|clients/python/song_score_client)/[\w/]+\.py`"
+
+
+@pytest.mark.parametrize("line", [line for line in PAGE.splitlines() if re.search(OTHER_ROOMS, line)])
+def test_a_limit_of_the_runtime_or_the_client_has_its_value(line: str) -> None:
     name, value, _, module = [cell.strip("` ") for cell in line.strip("| ").split(" | ")][:4]
     source = (ROOT / module.split("`")[0]).read_text()
     short = name.rpartition(".")[2]
