@@ -26,7 +26,7 @@ from score_grpc.domain.uploads import Upload, UploadPart, UploadState, require_o
 from score_grpc.gateways.objects.port import Staging, StorePart
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.own_urls import OwnUrls
-from score_grpc.use_cases.permission import permit_object
+from score_grpc.use_cases.permission import permit_object, sending_action
 from score_grpc.use_cases.staging import stage
 
 _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
@@ -71,7 +71,7 @@ def sign_parts(
     UploadAbortedError, SigningUnsupportedError, SongUnavailableError, StoreUnavailableError, StoreFullError.
     """
     upload = environment.ledger.upload(upload_id)
-    permit_object(environment.registry, principal, Action.UPLOAD, upload.object_id)
+    permit_object(environment.registry, principal, sending_action(environment.ledger, upload), upload.object_id)
     require_open(upload)
     lifetime = _lifetime(lifetime_seconds, limits.SIGNED_PART_SECONDS, limits.SIGNED_PART_MAX_SECONDS)
     _require_numbers(upload, [part.part_number for part in wanted])

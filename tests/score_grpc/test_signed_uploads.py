@@ -41,6 +41,7 @@ from xxhash import xxh3_128_hexdigest
 from score_grpc.domain import limits
 from score_grpc.domain.access import Principal
 from score_grpc.transport.caller import Callers
+from tests.score_grpc.test_verification import verify
 from tests.servers import azurite, seaweedfs
 from tests.servers.faulty_s3 import COPY, Fault, FaultyS3
 from tests.servers.raw_score import MIB, bytes_of
@@ -407,6 +408,18 @@ def test_a_part_that_a_newer_stream_has_written_is_not_recorded_over(
     (answer,) = upload.record(parts)
     assert answer.refusal.reason == ERROR_REASON_PARTS_MISSING
     assert [part.xxh3_128 for part in upload.get().parts] == [xxh3_128_hexdigest(part_of(DATA, 1))]
+
+
+def test_a_damaged_object_of_a_published_analysis_is_mended_by_signed_urls(signing_world: World) -> None:
+    signing_world.store("object-1", DATA)
+    signing_world.song.set_state("object-1", "PUBLISHED")
+    signing_world.score.environment.store.delete("data/object-1")
+    assert list(verify(signing_world).damaged_part_numbers) == list(NUMBERS)
+    upload = SignedUpload(signing_world, signing_world.start("object-1").upload_id)
+    upload.record(upload.put(*NUMBERS))
+    assert upload.complete().state == upload_pb2.UPLOAD_STATE_COMPLETED
+    assert signed_download(signing_world).stored_object.generation == 2
+    assert upload.stored_bytes() == DATA
 
 
 def test_a_url_is_worth_nothing_once_its_upload_is_aborted(signing_world: World) -> None:
