@@ -49,9 +49,7 @@ class SmallFiles:
         """
         try:
             keep_streaming(self._connection, queue, lambda _: make_stream(), _Speaker(self.members))
-        except StreamsBlockedError:
-            self._connection.give_up_streams()
-        except UnimplementedError:
+        except (UnimplementedError, StreamsBlockedError):
             return
         finally:
             queue.stop()

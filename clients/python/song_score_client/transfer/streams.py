@@ -136,7 +136,7 @@ def keep_streaming(
     allowed, and no stream has brought a part through though calls are answered.
     """
     channel = open_channel(connection.address)
-    failures, has_progress = 0, False
+    failures, blocked, has_progress = 0, 0, False
     try:
         while len(queue) and not queue.is_stopped:
             stream = make_stream(queue)
@@ -152,7 +152,9 @@ def keep_streaming(
                 queue.fail()
             failures = 0 if stream.finished_total else failures + 1
             has_progress = has_progress or stream.finished_total > 0
-            if failures >= BLOCKED_FAILURES and not has_progress and _is_blocked(connection, error):
+            # Calls must be answered each time: a server that was away, and is there again, blocks nothing.
+            blocked = blocked + 1 if not has_progress and failures and _is_blocked(connection, error) else 0
+            if blocked >= BLOCKED_FAILURES:
                 raise StreamsBlockedError(str(error), service=connection.service, code=grpc.StatusCode.UNAVAILABLE)
             if error is not None or failures:
                 pause(connection, error or no_progress(connection), failures, listener)
