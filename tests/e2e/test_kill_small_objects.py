@@ -131,29 +131,51 @@ def _python_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))}
 
 
-@pytest.fixture(params=["local", "s3, postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    changes: dict[str, object] = {}
-    if "s3" in request.param:
-        server: seaweed.SeaweedFS = request.getfixturevalue("seaweedfs")
-        changes = {
-            "store": "s3",
-            "s3_bucket": seaweed.BUCKET,
-            "s3_endpoint": server.endpoint,
-            "s3_region": seaweed.REGION,
-            "s3_access_key": seaweed.ACCESS_KEY_ID,
-            "s3_secret_key": seaweed.SECRET_ACCESS_KEY,
-            "database_url": new_database(request),
-        }
+@pytest.fixture
+def song() -> Iterator[RegistrySong]:
     song = RegistrySong()  # type: ignore[abstract] # the rest is not asked for
-    place = Place(tmp_path, song, changes)
+    yield song
+    song.stop()
+
+
+@pytest.fixture
+def place(tmp_path: Path, song: RegistrySong) -> Iterator[Place]:
+    """On the local store and SQLite."""
+    place = Place(tmp_path, song, {})
     yield place
     place.end()
-    song.stop()
+
+
+@pytest.fixture
+def place_in_s3(
+    request: pytest.FixtureRequest, tmp_path: Path, song: RegistrySong, seaweedfs: seaweed.SeaweedFS
+) -> Iterator[Place]:
+    """On S3 and PostgreSQL."""
+    settings = {
+        "store": "s3",
+        "s3_bucket": seaweed.BUCKET,
+        "s3_endpoint": seaweedfs.endpoint,
+        "s3_region": seaweed.REGION,
+        "s3_access_key": seaweed.ACCESS_KEY_ID,
+        "s3_secret_key": seaweed.SECRET_ACCESS_KEY,
+        "database_url": new_database(request),
+    }
+    place = Place(tmp_path, song, settings)
+    yield place
+    place.end()
 
 
 @pytest.mark.parametrize("failpoint", SMALL_OBJECT_PLACES)
 def test_a_server_killed_at_a_failpoint_leaves_nothing_visible_that_is_not_whole(place: Place, failpoint: str) -> None:
+    kill_at(place, failpoint)
+
+
+@pytest.mark.parametrize("failpoint", ["after a small object is put", "before the group is in the ledger"])
+def test_a_server_of_s3_killed_at_a_failpoint_leaves_nothing_either(place_in_s3: Place, failpoint: str) -> None:
+    kill_at(place_in_s3, failpoint)
+
+
+def kill_at(place: Place, failpoint: str) -> None:
     dying = place.start(failpoint, 30 if "put" in failpoint else 2)
     client = place.upload()
     assert dying.process.wait(SOON_SECONDS) == -9
