@@ -186,6 +186,8 @@ class CompletionJob:
 
     def _vouched_for(self, stored: StoredBytes) -> str | None:
         """Return the MD5 of the bytes that passed, if the store has exactly those by its own account."""
+        if self._unseen:
+            return None
         passed = self._hashing.passed(self._upload.upload_id, self._parts)
         if passed is None or not stored.digest:
             return None
