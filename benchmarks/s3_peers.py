@@ -3,8 +3,8 @@
     python -m benchmarks.s3_peers [--mib 1024] [--rounds 3] [--quick]
 
 Each round has a SeaweedFS of its own. STREAM sends the bytes through Score, which also computes the MD5 of the whole;
-SIGNED sends them straight to the store, from where Score reads them back once. The peers verify no MD5 of the whole.
-Each is a process from start to end with its defaults. The disk must hold seven copies of the file.
+SIGNED sends them straight to the store, from where Score reads them back once. The peers verify no MD5 of the whole,
+as `--validate parts` does not. Each is a process from start to end with its defaults. The disk must hold seven copies.
 """
 
 import os
@@ -88,7 +88,9 @@ def measure(command: Path, folder: Path, md5s: dict[Path, str]) -> dict[str, Cos
                 objects = server.register(md5s)
                 manifest = write_manifest(folder / "manifest", objects, md5s)
                 costs[f"{path} up"] = server.upload(manifest, environment=environment)
-                costs[f"{path} down"] = server.download([*objects.values()], folder / "out", environment=environment)
+                ids, target = [*objects.values()], folder / "out"
+                costs[f"{path} down"] = server.download(ids, target, environment=environment)
+                costs[f"{path}, parts down"] = server.download(ids, target, "--validate=parts", environment=environment)
         finally:
             server.stop()
         for name, peer in (("boto3", boto3), ("rclone", rclone)):

@@ -193,11 +193,11 @@ class Hashing:
             prefix.is_hashing = True
             while self._is_behind(prefix):
                 upload = self._ledger.upload(upload_id)
-                before = -1
-                while prefix.hashed_parts != before and not self._draining.is_set():
+                is_more = True
+                while is_more and not self._draining.is_set():
                     before = prefix.hashed_parts
-                    if not self._add_parts(upload, prefix):
-                        break
+                    # Fewer than one look finds: the next ones are persisted later, and say so.
+                    is_more = self._add_parts(upload, prefix) and prefix.hashed_parts - before >= _PARTS_PER_LOOK
         except DamagedPartError as damaged:  # completion meets it again, and asks for the part
             _log.warning("part damaged in the store", upload_id=upload_id, part_number=damaged.part.part_number)
         except Exception as error:  # noqa: BLE001 - completion meets it again, and says so
