@@ -1,8 +1,11 @@
 """Every reason of the contract, provoked through a real server, with the code that the contract gives it."""
 
+import json
 import re
 import shutil
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from score.v1.upload_service_pb2 import (
     UploadChunk,
     WriteUploadRequest,
 )
-from song_score_client.errors import ServiceError, from_rpc_error
+from song_score_client.errors import ServiceError, SignatureInvalidError, from_rpc_error
 
 import runtime_grpc.database
 from score_grpc.domain import errors
@@ -270,6 +273,23 @@ def no_urls(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
     world, upload_id = started(open_world)
     part = PartToSign(part_number=1, md5="0" * 32)
     world.raw.uploads.SignUploadParts(SignUploadPartsRequest(upload_id=upload_id, parts=[part]))
+
+
+@provokes("SIGNATURE_INVALID")
+def altered_url(open_world: OpenWorld, _: pytest.MonkeyPatch) -> None:
+    world = open_world(http_port=0)
+    world.register("object-1", DATA)
+    part = PartToSign(part_number=1, md5="0" * 32)
+    asked = SignUploadPartsRequest(upload_id=world.start("object-1").upload_id, parts=[part])
+    (signed,) = world.raw.uploads.SignUploadParts(asked).signed_parts
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(urllib.request.Request(f"{signed.request.url}0", DATA[:PART], method="PUT"))
+    with raised.value as answer:
+        assert answer.code == 403
+        refused = json.load(answer)
+    raise SignatureInvalidError(
+        refused["message"], service="score", reason=refused["reason"], code=grpc.StatusCode.PERMISSION_DENIED
+    )
 
 
 @provokes("PAGE_TOKEN_INVALID")
