@@ -46,6 +46,7 @@ from score.v1.upload_service_pb2 import (
 from score.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from song_score_client.connection import Connection
+from song_score_client.errors import UnreachableError
 
 START_DEADLINE_SECONDS = 60.0
 MAX_PARTS = 10_000
@@ -71,6 +72,18 @@ class ScoreClient:
     def is_serving(self) -> bool:
         """Whether Score answers, and says that it can work. Asks once, within 5 s."""
         return self.connection.is_serving("score.v1.UploadService")
+
+    def require_serving(self) -> None:
+        """Ask whether Score can work, again as the retry policy has it. Raises UnreachableError."""
+        failures = 0
+        while not self.is_serving():
+            failures += 1
+            text = (
+                f"Score at {self.connection.address} can't be reached, or can't work: is it running? `score doctor` "
+                "says what is wrong"
+            )
+            error = UnreachableError(text, service="score", code=grpc.StatusCode.UNAVAILABLE)
+            self.connection.wait_to_repeat(error, failures)
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,7 @@
 """Score's messages as JSON: the contract's names, times in UTC, enums without their prefixes."""
 
+from datetime import UTC, datetime
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from score.v1.stored_object_pb2 import StoredObject, Verification
 from score.v1.upload_pb2 import AbortReason, Upload, UploadState
@@ -10,6 +12,15 @@ from song_score_client.exact_json import Json
 def render_time(moment: Timestamp) -> str:
     """Render UTC, to the second: 2026-01-31T12:00:00Z."""
     return moment.ToDatetime().isoformat(timespec="seconds") + "Z"
+
+
+def parse_time(moment: datetime | None) -> Timestamp | None:
+    """Return a moment, UTC where it has no zone, as the contract has it; None for none."""
+    if moment is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return timestamp
 
 
 def render_object(stored: StoredObject) -> dict[str, Json]:

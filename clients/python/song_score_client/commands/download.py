@@ -120,7 +120,7 @@ def download(  # noqa: PLR0913 - one parameter an option
     is_range = offset > 0 or length >= 0
     with session.open_score() as score:
         if verify_connection:
-            session.verify_connection(score)
+            score.require_serving()
         selection = find_objects(score, object_ids, allow_unpublished=unpublished)
         if output_dir is None:
             transfers = _to_stdout(score, selection, offset, length, chosen)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations  # names that only types need are not imported
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +14,6 @@ import typer
 from song_score_client.commands import options
 
 if TYPE_CHECKING:
-    from google.protobuf.timestamp_pb2 import Timestamp
-
     from song_score_client.commands.score_session import ScoreSession
 
 PAGE_SIZE = 1000
@@ -77,14 +75,14 @@ def list_stored(  # noqa: PLR0913 - one parameter an option
     from score.v1.stored_object_pb2 import Verification
 
     from song_score_client.quantities import format_bytes
-    from song_score_client.score_json import render_object, render_time, verification_name
+    from song_score_client.score_json import parse_time, render_object, render_time, verification_name
 
     request = ListObjectsRequest(
         study_id=study,
         analysis_id=analysis_id,
         verification=Verification.Value(f"VERIFICATION_{verification or 'UNSPECIFIED'}"),
-        created_from=_moment(since),
-        created_before=_moment(before),
+        created_from=parse_time(since),
+        created_before=parse_time(before),
         allow_unpublished=unpublished,
         page_size=min(limit or PAGE_SIZE, PAGE_SIZE),
     )
@@ -135,13 +133,3 @@ def _list_uploads(
                 render_time(upload.expire_time) if upload.HasField("expire_time") else "",
             ],
         )
-
-
-def _moment(given: datetime | None) -> Timestamp | None:
-    from google.protobuf.timestamp_pb2 import Timestamp
-
-    if given is None:
-        return None
-    moment = Timestamp()
-    moment.FromDatetime(given.replace(tzinfo=UTC))
-    return moment

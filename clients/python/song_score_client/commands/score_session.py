@@ -62,22 +62,6 @@ class ScoreSession(Session):
             )
         )
 
-    def verify_connection(self, score: ScoreClient) -> None:
-        """Ask whether Score can work, again as the retry policy has it. Raises UnreachableError."""
-        failures = 0
-        while not score.is_serving():
-            from grpc import StatusCode
-
-            from song_score_client.errors import UnreachableError
-
-            failures += 1
-            text = (
-                f"Score at {score.connection.address} can't be reached, or can't work: is it running? `score doctor` "
-                "says what is wrong"
-            )
-            error = UnreachableError(text, service="score", code=StatusCode.UNAVAILABLE)
-            score.connection.wait_to_repeat(error, failures)
-
     def open_progress(self, *, stdout_is_data: bool = False) -> Progress:
         """Make the display that the options and the terminal ask for; JSON goes to stderr where stdout is data."""
         from song_score_client.progress import JsonProgress, Progress

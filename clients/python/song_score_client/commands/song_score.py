@@ -19,10 +19,10 @@ from song_score_client.commands.score_group import ScoreGroup
 from song_score_client.commands.score_session import ScoreSession
 
 if TYPE_CHECKING:
-    from song_score_client.commands.submission import SubmissionOptions
     from song_score_client.commands.upload import UploadOptions
     from song_score_client.errors import ClientError
     from song_score_client.score import ScoreClient
+    from song_score_client.submission import SubmissionOptions
     from song_score_client.transfer.batch import Batch
     from song_score_client.upload_manifest import ManifestEntry
 
@@ -109,8 +109,8 @@ def submit(  # noqa: PLR0913 - one parameter an option
     sent again, and what is done is left as it is. Every payload is tried unless --fail-fast.
     """
     from byte_path.allocator import tune_allocator
-    from song_score_client.commands.submission import SubmissionOptions
     from song_score_client.commands.upload import UploadOptions
+    from song_score_client.submission import SubmissionOptions
     from song_score_client.transfer.batch import Batch
     from song_score_client.transfer.upload import default_state_dir
 
@@ -146,8 +146,9 @@ def _submit_all(
 ) -> int:
     """Submit one payload after the other and report each; return the command's exit code."""
     from song_score_client.commands.exit_codes import combined_exit_code
-    from song_score_client.commands.submission import run_submission
+    from song_score_client.commands.inputs import read_document
     from song_score_client.errors import ClientError
+    from song_score_client.submission import run_submission
 
     failures: list[Exception] = []
 
@@ -162,7 +163,7 @@ def _submit_all(
         for path in paths:
             say = partial(_say_of, session, path)
             try:
-                result = run_submission(song, score, path, chosen, upload, say)
+                result = run_submission(song, score, read_document(str(path)), path, chosen, upload, say)
             except ClientError as error:
                 failures.append(error)
                 _report_refused(session, path, error)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations  # names that only types need are not imported
 
-import time
 from functools import partial
 
-import grpc
-from score.v1.stored_object_pb2 import VERIFICATION_VERIFIED, StoredObject
+from score.v1.stored_object_pb2 import StoredObject
 
 from song_score_client.commands.exit_codes import ExitCode
 from song_score_client.commands.local_copies import CopyOptions
 from song_score_client.commands.score_session import ScoreSession
 from song_score_client.commands.selection import chosen_object_ids
 from song_score_client.commands.transfers import run_transfers
-from song_score_client.errors import StoredBytesCorruptError
 from song_score_client.score import ScoreClient
 from song_score_client.transfer.batch import Batch, Outcome, Receipt, Transfer
 from song_score_client.transfer.listener import Listener
-
-POLL_SECONDS = (0.1, 1.0)
-"""First and longest pause between two looks at a verification."""
+from song_score_client.transfer.stored_check import verify_stored
 
 
 def check_stored(session: ScoreSession, chosen: CopyOptions, parallel: int, *, fail_fast: bool) -> ExitCode:
@@ -42,26 +37,5 @@ def _describe(outcome: Outcome, receipt: Receipt) -> str:
 
 
 def _verify(score: ScoreClient, object_id: str, listener: Listener) -> Receipt:
-    stored, pause = score.verify_object(object_id), POLL_SECONDS[0]
-    seen_bytes = 0
-    listener.begin(stored.size_bytes, 0)
-    while stored.HasField("verification_run"):
-        time.sleep(pause)
-        pause = min(pause * 2, POLL_SECONDS[1])
-        stored = score.get_object(object_id, allow_unpublished=True)
-        read_bytes = stored.verification_run.verified_size_bytes
-        listener.verify(read_bytes - seen_bytes if stored.HasField("verification_run") else 0)
-        seen_bytes = max(seen_bytes, read_bytes)
-    if stored.verification != VERIFICATION_VERIFIED:
-        shown = ", ".join(map(str, stored.damaged_part_numbers))
-        more = ", …" if stored.damaged_part_total > len(stored.damaged_part_numbers) else ""
-        raise StoredBytesCorruptError(
-            f"{stored.file_name}: {stored.damaged_part_total} of its {stored.part_total} parts are damaged in Score's "
-            f"store ({shown}{more}): upload the same file again to mend it",
-            service="score",
-            code=grpc.StatusCode.DATA_LOSS,
-            reason="STORED_BYTES_CORRUPT",
-            metadata={"object_id": object_id},
-        )
-    listener.verify(stored.size_bytes - seen_bytes)
+    stored = verify_stored(score, object_id, listener)
     return Receipt(0, stored.part_total, stored.part_total, stored.md5)

@@ -92,7 +92,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
     )
     with session.open_score() as score:
         if verify_connection:
-            session.verify_connection(score)
+            score.require_serving()
         code = run_transfers(batch, upload_transfers(score, entries, chosen), session.open_progress(), "sent")
     raise typer.Exit(code)
 

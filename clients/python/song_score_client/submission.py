@@ -12,7 +12,6 @@ from score.v1.stored_object_pb2 import VERIFICATION_VERIFIED
 from song.v1.analysis_pb2 import ANALYSIS_STATE_PUBLISHED, ANALYSIS_STATE_SUPPRESSED
 from song.v1.file_pb2 import File
 
-from song_score_client.commands.inputs import read_document
 from song_score_client.errors import (
     AnalysisNotFoundError,
     ConfigurationError,
@@ -62,13 +61,13 @@ Upload = Callable[[ScoreClient, Sequence[ManifestEntry]], None]
 def run_submission(
     song: SongClient,
     score: ScoreClient,
+    payload: str,
     payload_path: Path,
     chosen: SubmissionOptions,
     upload: Upload,
     say: Callable[[str], None],
 ) -> Submitted:
     """Bring a payload all the way; a step that is done is skipped. Raises ClientError, and what `upload` does."""
-    payload = read_document(str(payload_path))
     document = _parse(payload, payload_path)
     study_id = chosen.study_id or _study_of(document, payload_path)
     directory = chosen.directory or payload_path.absolute().parent
