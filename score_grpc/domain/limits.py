@@ -110,6 +110,8 @@ WHOLE_UPLOAD_PAUSE_SECONDS: Final = 0.05
 """Between two looks meanwhile."""
 SMALL_READS_BATCH: Final = 64
 """Objects of ReadObjects that ledger and Song are asked about at once."""
+SMALL_READS_AHEAD: Final = 8
+"""Objects of one stream of ReadObjects that are read from S3 or Azure before it is their turn."""
 
 ADOPTIONS_AT_ONCE: Final = 8
 """Objects looked for in the store at once, of one call or one scan."""
