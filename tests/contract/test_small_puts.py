@@ -31,7 +31,7 @@ def store(under_test: StoreUnderTest) -> ObjectStore:
     return under_test.store
 
 
-def pieces_of(content: bytes, *ends: int) -> list[memoryview]:
+def pieces_of(content: bytes | bytearray, *ends: int) -> list[memoryview]:
     """Cut the content at these places."""
     view = memoryview(content)
     return [view[start:end] for start, end in zip([0, *ends], [*ends, len(content)], strict=True)]
