@@ -18,10 +18,12 @@ from runtime_grpc.logs import configure_logs
 from score_grpc import assembly
 from score_grpc.__main__ import start_score
 from score_grpc.assembly import open_ledger
+from score_grpc.database.generations import Generations
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.signed_parts import SignedParts
 from score_grpc.database.small_objects import SmallObjects
 from score_grpc.domain import limits
+from score_grpc.domain.audit import AuditEntry
 from score_grpc.domain.signed_requests import SignedRequest
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import Upload, UploadPart
@@ -213,6 +215,22 @@ class DyingLedger(Ledger):
         return completed
 
 
+class DyingGenerations(Generations):
+    """Generations that may kill the process around their commits."""
+
+    death: Death
+
+    def mark(self, stored: StoredObject, changer: str) -> None:
+        self.death.reach("before the object is marked")
+        super().mark(stored, changer)
+        self.death.reach("after the object is marked")
+
+    def delete(self, stored: StoredObject, changer: str, entry: AuditEntry) -> None:
+        self.death.reach("before the object is deleted")
+        super().delete(stored, changer, entry)
+        self.death.reach("after the object is deleted")
+
+
 def main() -> None:
     place, count, settings = sys.argv[1], int(sys.argv[2]), ScoreSettings.model_validate(json.loads(sys.argv[3]))
     for name, value in json.loads(sys.argv[4]).items() if len(sys.argv) > 4 else ():
@@ -222,8 +240,9 @@ def main() -> None:
     if place == "nowhere":
         serve_until_told(lambda: start_score(settings, open_store, open_ledger))
         return
-    death = DyingSmallObjects.death = DyingSignedParts.death = Death(place, count)
+    death = DyingSmallObjects.death = DyingSignedParts.death = DyingGenerations.death = Death(place, count)
     vars(assembly)["SmallObjects"] = DyingSmallObjects  # the composition root makes it itself
+    vars(assembly)["Generations"] = DyingGenerations
     assembly.SignedParts = DyingSignedParts  # type: ignore[attr-defined]  # as that
     serve_until_told(
         lambda: start_score(
