@@ -45,7 +45,7 @@ protos-check: $(VENV)/installed  ## Demand that the committed stubs are what the
 	$(BIN)/buf generate --output .cache/protos
 	diff -r .cache/protos/protos/gen/python protos/gen/python --exclude=__pycache__
 
-BENCHMARKS := $(filter transfer parallel_files small_files s3_peers long_path resources,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := transfer parallel_files small_files s3_peers long_path resources
 bench: $(VENV)/installed  ## Measure transfers against md5sum, boto3 and rclone; BENCH_FLAGS=--quick to try it
 	set -e; for each in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$each $(BENCH_FLAGS); done
 
