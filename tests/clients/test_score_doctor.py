@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from song_score_client import diagnosis
 
 from tests.clients.conftest import ScoreCommand
+from tests.servers.http1_proxy import HttpOneProxy
 from tests.servers.http_service import Answer, http_service
 
 
@@ -57,6 +59,18 @@ def test_something_else_than_score_is_told_apart(score: ScoreCommand) -> None:
     assert found["network"]["verdict"] == "ok"
     assert "does not speak gRPC" in found["gRPC"]["message"]
     assert "SCORE_HTTP" in found["gRPC"]["remedy"]
+
+
+def test_a_proxy_that_lets_no_grpc_pass_is_told_and_gone_around(score: ScoreCommand) -> None:
+    (object_id,) = score.store("a.txt")
+    http_address = urlsplit(score("url", "--object-id", object_id).stdout).netloc
+    with HttpOneProxy(http_address) as proxy:
+        found = findings(score, "--score", proxy.address, "--score-http", proxy.url)
+    assert "does not speak gRPC" in found["gRPC"]["message"]
+    assert found["gRPC"]["verdict"] == "warning"
+    for check in ("HTTP", "access", "Score's Song"):
+        assert found[check]["verdict"] == "ok", found[check]
+    assert found["streams"]["verdict"] == "skipped"
 
 
 def test_clocks_that_differ_are_told(score: ScoreCommand, monkeypatch: pytest.MonkeyPatch) -> None:

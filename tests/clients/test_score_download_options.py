@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.chaos.proxy import Fault, FaultProxy
 from tests.clients.conftest import MIB, ScoreCommand
 from tests.servers.score_world import random_bytes
 
@@ -200,6 +201,25 @@ def test_the_connection_is_looked_at_first_unless_told_otherwise(
     assert (away.exit_code, "score doctor" in away.stderr) == (7, True)
     away = score(*arguments, "--score", "localhost:1", "--verify-connection=false")
     assert (away.exit_code, "score doctor" in away.stderr) == (7, False)
+
+
+def test_options_may_stand_before_the_command(score: ScoreCommand, object_id: str, tmp_path: Path) -> None:
+    words = ["--json", "--max-rate", "1G", "--parallel=2", "--profile", "", "--no-index", "download", "--quiet"]
+    result = score(*words, "--object-id", object_id, "--output-dir", tmp_path / "out", "--streams", "1")
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line)["event"] for line in result.stdout.splitlines()] == ["done", "summary"]
+    assert score("--nonsense", "download", "--object-id", object_id, "--output-dir", tmp_path).exit_code == 2
+
+
+def test_a_byte_that_flips_on_the_way_costs_a_chunk_and_is_never_written(
+    score: ScoreCommand, object_id: str, data: bytes, tmp_path: Path
+) -> None:
+    proxy = FaultProxy(int(score.environment["SCORE_URL"].rpartition(":")[2]), lambda _fault: None)
+    proxy.plan([Fault("flip", "down", PART + 100_000, 3), Fault("cut", "down", 2 * PART)])
+    arguments = ["download", "--object-id", object_id, "--output-dir", tmp_path, "--offset", 5]
+    (done,) = score.events(*arguments, "--score", f"127.0.0.1:{proxy.port}")
+    assert done["total"] == SIZE - 5
+    assert (tmp_path / f"a.txt.range-5-{SIZE - 5}").read_bytes() == data[5:]
 
 
 def test_help_is_there_at_once_and_names_every_option() -> None:

@@ -19,7 +19,7 @@ class ScoreGroup(CommandGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer does not export its type
         """Parse; `--force true` and `--force=false` are understood, as scripts written for Overture say them."""
-        return super().parse_args(ctx, self._settle_booleans(args))
+        return super().parse_args(ctx, self._settle_booleans(self._put_behind_command(args)))
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
         """Run the command. SIGTERM and SIGINT end it within moments, with what was verified kept."""
@@ -36,6 +36,27 @@ class ScoreGroup(CommandGroup):
         from song_score_client.commands.exit_codes import exit_code
 
         return exit_code(error)
+
+    def _put_behind_command(self, args: list[str]) -> list[str]:
+        """Move a command's options that stand before its name behind it: `--max-rate 10M upload …`."""
+        takes_value = {
+            name: not getattr(option, "is_flag", False)
+            for command in (*self.commands.values(), self)  # what is the program's own comes last, and wins
+            for option in command.params
+            for name in (*option.opts, *option.secondary_opts)
+        }
+        own = {name for option in self.params for name in option.opts}
+        kept: list[str] = []
+        moved: list[str] = []
+        waiting = list(args)
+        while waiting and waiting[0] not in self.commands and waiting[0] != "--":
+            word = waiting.pop(0)
+            name, equals, _ = word.partition("=")
+            place = kept if name in own or name not in takes_value else moved
+            place.append(word)
+            if takes_value.get(name) and not equals and waiting:
+                place.append(waiting.pop(0))
+        return [*kept, *waiting[:1], *moved, *waiting[1:]]
 
     def _settle_booleans(self, args: list[str]) -> list[str]:
         chosen = next((self.commands[word] for word in args if word in self.commands), None)
