@@ -17,6 +17,7 @@ from song_score_client.commands import options
 from song_score_client.commands.output import Output
 from song_score_client.commands.score_group import ScoreGroup
 from song_score_client.commands.score_session import ScoreSession
+from song_score_client.transports import Transport
 
 if TYPE_CHECKING:
     from song_score_client.commands.upload import UploadOptions
@@ -68,6 +69,13 @@ def start(  # noqa: PLR0913 - one parameter an option
     *,
     song: Annotated[str | None, typer.Option(help="Song's address, host:port. [SONG_URL]")] = None,
     score: Annotated[str | None, typer.Option(help="Score's address, host:port. [SCORE_URL]")] = None,
+    score_http: Annotated[
+        str | None, typer.Option(help="Score's HTTP side, https://host:port, where no gRPC passes. [SCORE_HTTP]")
+    ] = None,
+    transport: Annotated[
+        Transport | None,
+        typer.Option(help="How bytes go: auto is stream if gRPC passes, else signed. [SCORE_TRANSPORT]"),
+    ] = None,
     profile: Annotated[str | None, typer.Option(help="Profile of the configuration file. [STORAGE_PROFILE]")] = None,
     config: Annotated[Path | None, typer.Option(help="Configuration file, TOML.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, one line an event, to stdout.")] = False,
@@ -78,7 +86,7 @@ def start(  # noqa: PLR0913 - one parameter an option
     ] = False,
 ) -> None:
     """Song and Score together: from a payload to a published analysis, or both services in one process."""
-    flags = {"score.url": score, "song.url": song}
+    flags = {"score.url": score, "score.http": score_http, "score.transport": transport, "song.url": song}
     context.obj = ScoreSession(flags, config, profile, Output(json), quiet, silent, PROGRAM)
 
 
