@@ -6,6 +6,8 @@ import time
 
 import structlog
 
+from runtime_grpc.metrics import count_call
+
 _log = structlog.get_logger()
 
 
@@ -33,8 +35,13 @@ def configure_logs(level: str) -> None:
 
 
 def log_call(method: str, started: float, refusal: str | None) -> None:
-    """Say that a call has ended: one that began at `started` (monotonic), with a refusal's text where it was one."""
-    milliseconds = round((time.monotonic() - started) * 1000, 1)
+    """Say, and count, that a call has ended: one that began at `started` (monotonic).
+
+    `refusal` is the text of its refusal where it was one.
+    """
+    seconds = time.monotonic() - started
+    count_call(method, seconds, is_refused=refusal is not None)
+    milliseconds = round(seconds * 1000, 1)
     if refusal is None:
         _log.debug("call", method=method, milliseconds=milliseconds)
     else:

@@ -17,6 +17,7 @@ from runtime_grpc.authentication import Authenticator
 from runtime_grpc.command_line import StartRefusedError, run_service
 from runtime_grpc.database import Database
 from runtime_grpc.http_side import HttpSide, stop_together
+from runtime_grpc.metrics import MetricsPort
 from runtime_grpc.server import Codec, RunningServer, ServerOptions, Service
 from score_grpc.adopt_command import adopt
 from score_grpc.assembly import MIGRATIONS, make_environment, open_and_make, open_ledger
@@ -126,14 +127,25 @@ class Score:
             self.http_address = self._http.address
             self._http.serve(services, ERRORS, {SIGNED_PATH: SignedUrls(environment, own_urls, slots)})
         self._audit.start()
+        self._metrics = None if settings.metrics_port is None else self._show_metrics(settings.metrics_port)
+        self.metrics_address = "" if self._metrics is None else self._metrics.address
+        """Where Prometheus reads; empty where it does not."""
         self._completions.start()
         self._verifications.start()
         self.collector.start()
 
     def stop(self) -> None:
+    def _show_metrics(self, port: int) -> MetricsPort:
+        metrics, lists = MetricsPort(port), self.environment.lists
+        for name in lists.count_work():
+            metrics.show(f"score_{name}", f"{name.replace('_', ' ').capitalize()}.", partial(_count, lists, name))
+        return metrics
+
         """Drain and stop. Completions under way are left for the next process."""
         stop_together(self._server, self._http)
         self._small_objects.close()
+        if self._metrics is not None:
+            self._metrics.stop()
         self._completions.close()
         self._verifications.close()
         self.collector.close()
@@ -151,6 +163,10 @@ class Score:
 
 
 def _own_urls(settings: ScoreSettings, http_address: str) -> OwnUrls:
+def _count(lists: Lists, name: str) -> float:
+    return lists.count_work()[name]
+
+
     keys = settings.url_keys.get_secret_value()
     try:
         known = parse_url_keys(keys) if keys else kept_url_key(settings.data_dir / "url-key")

@@ -31,6 +31,9 @@ class ScoreSettings(ServiceSettings):
         SecretStr(""), description="id:secret[,id:secret]: sign such URLs, the first; empty: a key kept in data_dir"
     )
     max_streams: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="upload and download streams at once")
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        None, description="port of loopback for Prometheus, 0: any free one; without it there are no metrics"
+    )
     audit_days: Annotated[int, Field(ge=1, le=3650)] = Field(400, description="how long entries of the audit are kept")
     background_work: bool = Field(
         True, description="complete uploads and verify objects here; false leaves it to `score-server verifier`"
@@ -118,6 +121,12 @@ class ScoreSettings(ServiceSettings):
         """Where new objects go in the store."""
         pool = self.s3_bucket_pool if self.store == "s3" else 0
         return Layout(self.object_folder, self.s3_bucket, pool, self.s3_bucket_digits)
+
+    @model_validator(mode="after")
+    def _one_process_at_the_metrics(self) -> Self:
+        if self.workers > 1 and self.metrics_port is not None:
+            raise ValueError("metrics_port: several workers can't share it; leave it out, or start one process each")
+        return self
 
     @model_validator(mode="after")
     def _one_process_on_a_local_store(self) -> Self:

@@ -7,10 +7,10 @@ from sqlalchemy import ColumnElement, func, select, tuple_
 
 from runtime_grpc.database import Database
 from score_grpc.database.rows import microseconds, object_from, upload_from
-from score_grpc.database.tables import OBJECTS, UPLOAD_PARTS, UPLOADS
+from score_grpc.database.tables import IS_UNFREED, IS_VERIFYING, OBJECTS, RETIRED_KEYS, UPLOAD_PARTS, UPLOADS
 from score_grpc.domain.paging import Place
 from score_grpc.domain.stored_objects import ObjectFilter, StoredObject
-from score_grpc.domain.uploads import Upload, UploadFilter
+from score_grpc.domain.uploads import Upload, UploadFilter, UploadState
 
 
 class Lists:
@@ -39,6 +39,18 @@ class Lists:
         with self._database.read() as connection:
             rows = connection.execute(select(OBJECTS).where(*conditions).order_by(*newest_first).limit(limit))
             return [object_from(row) for row in rows]
+
+    def count_work(self) -> dict[str, int]:
+        """Return how much waits, or is under way: completions, verifications, uploads to free, retired keys."""
+        is_completing = UPLOADS.c.state == UploadState.COMPLETING.value
+        waiting = {
+            "completions_waiting": select(func.count()).select_from(UPLOADS).where(is_completing),
+            "verifications_waiting": select(func.count()).select_from(OBJECTS).where(IS_VERIFYING),
+            "uploads_to_free": select(func.count()).select_from(UPLOADS).where(IS_UNFREED),
+            "retired_keys": select(func.count()).select_from(RETIRED_KEYS),
+        }
+        with self._database.read() as connection:
+            return {name: connection.execute(query).scalar_one() for name, query in waiting.items()}
 
     def uploads(self, wanted: UploadFilter, after: Place | None, limit: int) -> Sequence[Upload]:
         """Return uploads that come after this place, at most `limit`, with the totals of their parts."""

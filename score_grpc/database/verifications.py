@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, insert, select, update
 
 from runtime_grpc.database import Database
 from score_grpc.database.rows import microseconds, object_from
@@ -89,11 +89,6 @@ class Verifications:
                     }
                     connection.execute(insert(UPLOAD_PARTS).values(row))
             return True
-
-    def count(self) -> int:
-        """Return how many objects wait, or are being read."""
-        with self._database.read() as connection:
-            return connection.execute(select(func.count()).select_from(OBJECTS).where(IS_VERIFYING)).scalar_one()
 
     def _is_held(self, stored: StoredObject) -> ColumnElement[bool]:
         columns = OBJECTS.c

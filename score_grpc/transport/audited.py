@@ -15,6 +15,7 @@ from score.v1.error_reason_pb2 import ErrorReason
 
 from byte_path.codec import ReadData
 from runtime_grpc.authentication import TokenRefusedError
+from runtime_grpc.metrics import count_bytes
 from score_grpc.domain.audit import AuditEntry
 from score_grpc.domain.errors import UploadNotFoundError
 from score_grpc.transport.caller import Callers, call_facts
@@ -81,7 +82,10 @@ class Audited:
         self, method: str, behavior: Behavior, requests: Iterator[Any], context: grpc.ServicerContext
     ) -> Iterator[Any]:
         try:
-            yield from behavior(requests, context)
+            for response in behavior(requests, context):
+                if response.WhichOneof("message") == "ack":
+                    count_bytes("up", response.ack.part.size_bytes)
+                yield response
         except Exception as error:
             if (reason := _reason(error)) in _DENIALS:
                 self._note(context, method, reason)
@@ -119,6 +123,7 @@ class Audited:
                 self._note(context, "read", result, opened[0] if opened else None)
             raise
         finally:
+            count_bytes("down", size_bytes)
             if opening is not None:
                 told = {"ranges": ",".join(ranges), "range_total": str(range_total), "sent_bytes": str(size_bytes)}
                 self._note(context, "read-end", result, opened[0], opening, told)
