@@ -18,6 +18,7 @@ import pytest
 from score.v1.object_service_pb2 import GetObjectRequest, ListObjectsRequest
 from score.v1.upload_service_pb2 import OpenUpload, WriteUploadRequest
 from score.v1.upload_service_pb2_grpc import UploadServiceStub
+from song_score_client.commands.score import app as score_app
 from song_score_client.commands.song import app as song_app
 from song_score_client.connection import Connection, RetryPolicy
 from song_score_client.errors import (
@@ -320,6 +321,25 @@ def test_another_server_at_the_http_address_is_not_taken_for_score() -> None:
             score.get_object(ID, allow_unpublished=True)
         with ScoreClient(Connection("score", url)) as score:
             assert not score.is_serving()
+
+
+def test_the_command_says_which_ways_it_tried_and_that_it_may_be_run_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(RetryPolicy, "delay_seconds", lambda *_: None)  # else it goes on for a minute
+    ports = free_port(), free_port()
+    arguments = ["--score", f"127.0.0.1:{ports[0]}", "--score-http", f"http://127.0.0.1:{ports[1]}"]
+    environment = {"XDG_CONFIG_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    file = tmp_path / "a.bam"
+    file.write_bytes(b"a")
+    command = [*arguments, "upload", "--file", str(file), "--object-id", ID]
+    ended = CliRunner().invoke(score_app, command, env=environment, prog_name="score")
+    assert ended.exit_code == 7, ended.output
+    assert all(str(port) in ended.output for port in ports)
+    wrong = ["--score", f"http://127.0.0.1:{ports[1]}", "--transport", "stream", *command[4:]]
+    ended = CliRunner().invoke(score_app, wrong, env=environment, prog_name="score")
+    assert ended.exit_code == 2, ended.output
+    assert "needs gRPC" in ended.output
 
 
 def test_streams_cannot_be_asked_for_over_http() -> None:
