@@ -44,6 +44,7 @@ from score_grpc.transport.caller import Callers
 from tests.score_grpc.test_verification import verify
 from tests.servers import azurite, seaweedfs
 from tests.servers.faulty_s3 import COPY, Fault, FaultyS3
+from tests.servers.postgresql import new_database
 from tests.servers.raw_score import MIB, bytes_of
 from tests.servers.score_world import PART, World, random_bytes
 
@@ -199,6 +200,20 @@ def test_an_upload_goes_by_plain_http_and_is_verified(signing_world: World) -> N
     assert upload.stored_bytes() == DATA
     assert [part.xxh3_128 for part in upload.manifest()] == [xxh3_128_hexdigest(part_of(DATA, n)) for n in NUMBERS]
     assert not any(part.md5 for part in upload.manifest())
+
+
+def test_on_postgresql_signed_parts_are_recorded_replaced_and_filled_in(
+    open_world: OpenWorld, s3_settings: dict[str, object], request: pytest.FixtureRequest
+) -> None:
+    upload = begun(open_world(**s3_settings, database_url=new_database(request)))
+    upload.record(upload.put(*NUMBERS, data=part_of(DATA, 1) + OTHER[PART:]))
+    assert upload.complete().last_failure.reason == "OBJECT_DIGEST_MISMATCH"
+    assert all(part.xxh3_128 and part.md5 for part in upload.get().parts)
+    replaced = upload.put(2, 3, replace=True)
+    assert persisted(upload) == [1]
+    assert upload.record(replaced) == upload.record(replaced)
+    assert upload.complete().state == upload_pb2.UPLOAD_STATE_COMPLETED
+    assert [part.xxh3_128 for part in upload.manifest()] == [xxh3_128_hexdigest(part_of(DATA, n)) for n in NUMBERS]
 
 
 @pytest.mark.parametrize("body", [b"!" + part_of(DATA, 1)[1:], part_of(DATA, 1) + b"!", part_of(DATA, 1)[:-1]])
