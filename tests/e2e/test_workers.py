@@ -21,7 +21,7 @@ from song_score_client.transfer.upload import upload_file
 
 from tests.servers import seaweedfs as seaweed
 from tests.servers.postgresql import new_database
-from tests.servers.processes import ServiceProcess
+from tests.servers.processes import ServiceProcess, free_port
 from tests.servers.raw_score import RawScore, chunks_of
 from tests.servers.registry_song import TOKEN, RegistrySong
 from tests.servers.score_world import PART, random_bytes
@@ -109,7 +109,8 @@ def process_lives(process_id: int) -> bool:
 def test_a_killed_worker_is_replaced_while_the_others_serve_and_no_part_is_lost(
     song: RegistrySong, score_flags: list[str], supervise: Callable[[list[str]], Supervised], tmp_path: Path
 ) -> None:
-    score = supervise([*score_flags, "--port=0", "--workers=3"])
+    http_port = free_port()
+    score = supervise([*score_flags, "--port=0", f"--http-port={http_port}", "--workers=3"])
     address = score.server.address
     assert len(set(score.worker_ids())) == 3
     data = random_bytes(3 * PART + 17)
@@ -126,6 +127,8 @@ def test_a_killed_worker_is_replaced_while_the_others_serve_and_no_part_is_lost(
         killed = score.worker_ids()[0]
         os.kill(killed, signal.SIGKILL)
         assert all(is_serving(address) for _ in range(10))
+        with ScoreClient.open(f"http://127.0.0.1:{http_port}") as over_http:
+            assert over_http.start_upload("worked-on").upload.upload_id == upload.upload_id
         score.await_workers(3, besides=killed)
 
         result = upload_file(client, "worked-on", file, state_dir=tmp_path)
