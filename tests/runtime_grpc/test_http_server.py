@@ -281,6 +281,22 @@ def test_stopping_cuts_what_does_not_end(bodies: Bodies) -> None:
         assert not server._server._active
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_processes_of_one_account_share_a_port_where_they_are_told() -> None:
+    options = HttpOptions("127.0.0.1", free_port(), WORKERS, 1000, 0.1, shares_port=True)
+    servers = [HttpServer(options), HttpServer(options)]
+    for server in servers:
+        server.start(Bodies())
+    for _ in range(8):
+        assert b"GET / " in asked(servers[0], b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    for server in servers:
+        server.stop()
+
+
 def test_a_taken_port_is_said_with_the_way_out(server: HttpServer) -> None:
     port = int(server.address.rpartition(":")[2])
     with pytest.raises(OSError, match=f"127.0.0.1:{port} for HTTP: the port is taken"):
