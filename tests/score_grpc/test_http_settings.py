@@ -54,7 +54,7 @@ def test_processes_that_make_the_key_at_once_keep_one(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from score_grpc.url_keys import kept_url_key;"
         "print(kept_url_key(Path(sys.argv[1]))[0].secret.decode())"
     )
-    command = [sys.executable, "-c", script, path]
+    command = [sys.executable, "-c", script, str(path)]
     made = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     secrets = {process.communicate(timeout=120)[0] for process in made}
     assert secrets == {kept_url_key(path)[0].secret.decode() + "\n"}
