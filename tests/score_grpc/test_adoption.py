@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,10 +17,11 @@ import pytest
 from mypy_boto3_s3 import S3Client
 from pydantic import ValidationError
 from score.v1.download_service_pb2 import GetChunkManifestRequest
-from score.v1.object_service_pb2 import BatchGetObjectsRequest, GetObjectRequest
-from score.v1.stored_object_pb2 import VERIFICATION_UNVERIFIED, StoredObject
+from score.v1.object_service_pb2 import BatchGetObjectsRequest, GetObjectRequest, VerifyObjectRequest
+from score.v1.stored_object_pb2 import VERIFICATION_UNVERIFIED, VERIFICATION_VERIFIED, StoredObject
 from score.v1.upload_service_pb2 import StartUploadRequest
 from song_score_client.errors import ObjectExistsError, ObjectNotFoundError, StoreUnavailableError
+from xxhash import xxh3_128_hexdigest
 
 from score_grpc.domain.overture import md5_of_header, read_specification
 from score_grpc.settings import ScoreSettings
@@ -140,6 +142,35 @@ def test_an_object_is_adopted_when_it_is_asked_for_with_the_parts_that_overture_
     assert [part.xxh3_128 for part in manifest.parts] == ["", ""]
     former.client.delete_object(Bucket=former.state_bucket, Key="data/adopted-1.meta")
     assert found(world, "adopted-1") == stored  # it is in the ledger
+
+
+def verified(world: World, object_id: str) -> StoredObject:
+    world.raw.objects.VerifyObject(VerifyObjectRequest(object_id=object_id))
+    deadline = time.monotonic() + 60
+    while (stored := found(world, object_id)).HasField("verification_run"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return stored
+
+
+def test_an_adopted_object_becomes_verified_once_it_was_read(world: World, former: FormerScore) -> None:
+    data = former.put_whole("verified-1", world.register("verified-1", random_bytes(SIZE)))
+    assert found(world, "verified-1").verification == VERIFICATION_UNVERIFIED
+    assert verified(world, "verified-1").verification == VERIFICATION_VERIFIED
+    request = GetChunkManifestRequest(object_id="verified-1", allow_unpublished=True)
+    digests = [part.xxh3_128 for part in world.raw.downloads.GetChunkManifest(request).parts]
+    assert digests == [xxh3_128_hexdigest(data[:PART]), xxh3_128_hexdigest(data[PART:])]
+
+
+def test_verifying_an_adopted_object_names_the_part_that_overture_received_otherwise(
+    world: World, former: FormerScore
+) -> None:
+    data = world.register("damaged-1", random_bytes(SIZE))
+    former.put_meta("damaged-1", specification("damaged-1", data))
+    former.put("damaged-1", data[:PART] + bytes(SIZE - PART))
+    stored = verified(world, "damaged-1")
+    assert stored.verification == VERIFICATION_UNVERIFIED
+    assert list(stored.damaged_part_numbers) == [2]
 
 
 def test_a_batch_is_adopted_too_and_what_is_not_there_is_missing(world: World, former: FormerScore) -> None:
