@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -96,9 +97,9 @@ def supervise(tmp_path: Path) -> Iterator[Callable[[list[str]], Supervised]]:
 def is_serving(address: str) -> bool:
     """Ask over a connection of its own, which the kernel gives to any of the workers."""
     with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
         answer = health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=30)
-        return answer.status == health_pb2.HealthCheckResponse.SERVING
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def process_lives(process_id: int) -> bool:
