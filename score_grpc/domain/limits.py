@@ -96,6 +96,10 @@ SMALL_OBJECT_HELD_BYTES: Final = MIB
 """A larger one is not held in memory: it goes up through an upload of its own, and down piece by piece."""
 SMALL_OBJECTS_HELD_BYTES: Final = 2 * MIB
 """Of one stream of WriteObjects, in objects that are not answered yet."""
+SMALL_OBJECTS_HELD_TOTAL_BYTES: Final = 16 * MIB
+"""Of all streams of WriteObjects of a process together; beyond it streams wait before they take the next object."""
+SMALL_OBJECTS_ROOM_SECONDS: Final = 1.0
+"""Between two looks, meanwhile, whether the server shuts down."""
 SMALL_OBJECTS_UNANSWERED: Final = 128
 """Objects of one stream of WriteObjects that are not answered yet."""
 SMALL_OBJECTS_ANNOUNCED: Final = 1000
@@ -112,6 +116,8 @@ SMALL_READS_BATCH: Final = 64
 """Objects of ReadObjects that ledger and Song are asked about at once."""
 SMALL_READS_AHEAD: Final = 8
 """Objects of one stream of ReadObjects that are read from S3 or Azure before it is their turn."""
+SMALL_READ_DATA_BYTES: Final = 256 * KIB
+"""Data of one message of ReadObjects, at most: what a stream that is slow to read keeps in memory."""
 
 ADOPTIONS_AT_ONCE: Final = 8
 """Objects looked for in the store at once, of one call or one scan."""

@@ -8,6 +8,7 @@ upload of its own under way, or with other bytes stored, is sent through such an
 """
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -51,11 +52,6 @@ class SmallObject:
         self._digest.update(data)
         self.pieces.append(data)
 
-    def end(self, outcome: StoredObject | Exception) -> None:
-        """Say what became of it, and hold its bytes no longer."""
-        self.pieces = []
-        self.outcome = outcome
-
     @property
     def md5(self) -> str:
         """Of the bytes that came."""
@@ -75,14 +71,39 @@ class SmallObjectStorer:
         self._small_objects = environment.small_objects
         self._groups = ThreadPoolExecutor(limits.SMALL_GROUPS_AT_ONCE, "small")
         self._puts = ThreadPoolExecutor(limits.SMALL_PUTS_AT_ONCE, "put")
+        self._room = threading.Condition()
+        self._held_bytes = 0
+
+    def hold(self, size_bytes: int, *, wait: bool) -> bool:
+        """Note that so many bytes will be held in memory; False where others hold too many.
+
+        Who waits for room must hold none itself. Raises DrainingError.
+        """
+        with self._room:
+            while self._held_bytes + size_bytes > limits.SMALL_OBJECTS_HELD_TOTAL_BYTES:
+                if not wait:
+                    return False
+                if self._environment.draining.is_set():
+                    raise DrainingError("this server is shutting down: send the object to another one")
+                self._room.wait(limits.SMALL_OBJECTS_ROOM_SECONDS)
+            self._held_bytes += size_bytes
+            return True
+
+    def let_go(self, items: Sequence[SmallObject]) -> None:
+        """Hold the bytes of these objects no longer."""
+        for item in items:
+            item.pieces = []
+        with self._room:
+            self._held_bytes -= sum(item.size_bytes for item in items)
+            self._room.notify_all()
 
     def submit(self, principal: Principal, group: Sequence[SmallObject]) -> "Future[None]":
         """Store a group of different objects, soon: each has its outcome when the future is done.
 
         The future raises what concerns all of them: SongUnavailableError, DrainingError, DatabaseUnavailableError.
-        Objects without an outcome are not stored then.
+        Objects without an outcome are not stored then. What is held of any of them is let go.
         """
-        return self._groups.submit(self._store, principal, group)
+        return self._groups.submit(self._store_and_let_go, principal, group)
 
     def open_upload(self, principal: Principal, item: SmallObject) -> WholeUpload:
         """Begin an upload of its own for an object. Raises as `start_upload`, and DrainingError."""
@@ -101,6 +122,12 @@ class SmallObjectStorer:
         self._groups.shutdown(cancel_futures=True)
         self._puts.shutdown(cancel_futures=True)
 
+    def _store_and_let_go(self, principal: Principal, group: Sequence[SmallObject]) -> None:
+        try:
+            self._store(principal, group)
+        finally:
+            self.let_go(group)
+
     def _store(self, principal: Principal, group: Sequence[SmallObject]) -> None:
         stored = self._environment.objects([item.object_id for item in group])
         new, others = [], []
@@ -109,7 +136,7 @@ class SmallObjectStorer:
             if there is None:
                 new.append(item)
             elif there.verification is Verification.VERIFIED and there.holds(item.size_bytes, item.md5):
-                item.end(there)
+                item.outcome = there
             else:
                 others.append(item)
         others += self._store_new(principal, new)
@@ -134,7 +161,7 @@ class SmallObjectStorer:
             item.registration = registrations.get(item.object_id)
             refusal = _refusal(principal, item, item.registration, stored)
             if refusal is not None:
-                item.end(refusal)
+                item.outcome = refusal
 
     def _store_new(self, principal: Principal, new: Sequence[SmallObject]) -> Sequence[SmallObject]:
         """Store objects that hold nothing so far; return those whose object has an upload, or bytes, by now."""
@@ -157,7 +184,7 @@ class SmallObjectStorer:
                 self._small_objects.release(given_up)
         for item in kept:
             if item.object_id in visible:
-                item.end(visible[item.object_id])
+                item.outcome = visible[item.object_id]
         if visible:
             size_bytes = sum(stored.size_bytes for stored in visible.values())
             _log.info("small objects visible", objects=len(visible), size_bytes=size_bytes)
@@ -174,7 +201,7 @@ class SmallObjectStorer:
             if error is None:
                 found[item.object_id] = future.result()
             else:
-                item.end(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+                item.outcome = error if isinstance(error, Exception) else RuntimeError(repr(error))
         return found
 
     def _store_alone(self, principal: Principal, item: SmallObject) -> None:
@@ -183,13 +210,13 @@ class SmallObjectStorer:
             try:
                 for piece in item.pieces:
                     upload.write(piece)
-                item.end(upload.finish())
+                item.outcome = upload.finish()
             finally:
                 upload.close()
         except DrainingError:
             raise
         except ScoreError as error:
-            item.end(error)
+            item.outcome = error
 
 
 def _refusal(

@@ -132,6 +132,11 @@ class SmallObjectsSession:
         """Leave. A group that is being stored goes on; an object in the middle leaves nothing."""
         if self._upload is not None:
             self._upload.close()
+        waiting, self._waiting = self._waiting, []
+        current = self._current
+        if current is not None and not self._is_discarding and _is_held(current):
+            waiting.append(current)
+        self._storer.let_go(waiting)
 
     def _begin(self, item: SmallObject) -> None:
         require_object_id(item.object_id)
@@ -171,14 +176,23 @@ class SmallObjectsSession:
     def _end(self, outcome: StoredObject | Exception) -> None:
         """Answer the current object now; what still comes of it is discarded."""
         if self._current is not None:
-            self._current.end(outcome)
+            self._current.outcome = outcome
+            if _is_held(self._current):
+                self._storer.let_go([self._current])
         self._is_discarding = True
         upload, self._upload = self._upload, None
         if upload is not None:
             upload.close()
 
     def _make_room(self, item: SmallObject) -> None:
-        """Wait until one more object may be under way."""
+        """Wait until one more object may be under way, and hold its bytes."""
+        self._await_room(item)
+        if _is_held(item):
+            while not self._storer.hold(item.size_bytes, wait=not (self._running or self._waiting)):
+                self._await_group()
+
+    def _await_room(self, item: SmallObject) -> None:
+        """Wait until this stream may have one more object under way."""
         while self._running or self._waiting:
             open_items = [other for other in self._unanswered if other.outcome is None]
             held_bytes = sum(other.size_bytes for other in [*open_items, item] if _is_held(other))
@@ -207,4 +221,4 @@ class SmallObjectsSession:
 
 
 def _is_held(item: SmallObject) -> bool:
-    return item.size_bytes <= limits.SMALL_OBJECT_HELD_BYTES
+    return 0 <= item.size_bytes <= limits.SMALL_OBJECT_HELD_BYTES

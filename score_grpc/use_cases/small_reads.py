@@ -180,5 +180,6 @@ def _read(session: ReadSession, parts: Sequence[UploadPart]) -> Iterator[memoryv
             if part.xxh3_128 and part.xxh3_128 != part_digest.hexdigest():
                 raise session.corrupt(part.part_number, "it has other bytes there than were uploaded")
             part_digest = PartDigest()
-        yield piece
+        for start in range(0, piece.nbytes, limits.SMALL_READ_DATA_BYTES):
+            yield piece[start : start + limits.SMALL_READ_DATA_BYTES]
     yield Whole(whole.hexdigest() if stored.size_bytes else "")
