@@ -25,6 +25,7 @@ from score_grpc.database.adoptions import Adoptions
 from score_grpc.database.audit import AuditLog
 from score_grpc.database.ledger import Ledger
 from score_grpc.database.leftovers import Leftovers
+from score_grpc.database.lists import Lists
 from score_grpc.database.retired import RetiredKeys
 from score_grpc.database.verifications import Verifications
 from score_grpc.domain import limits
@@ -126,26 +127,26 @@ class Score:
         if self._http is not None and own_urls is not None:
             self.http_address = self._http.address
             self._http.serve(services, ERRORS, {SIGNED_PATH: SignedUrls(environment, own_urls, slots)})
-        self._audit.start()
         self._metrics = None if settings.metrics_port is None else self._show_metrics(settings.metrics_port)
         self.metrics_address = "" if self._metrics is None else self._metrics.address
         """Where Prometheus reads; empty where it does not."""
+        self._audit.start()
         self._completions.start()
         self._verifications.start()
         self.collector.start()
 
-    def stop(self) -> None:
     def _show_metrics(self, port: int) -> MetricsPort:
         metrics, lists = MetricsPort(port), self.environment.lists
         for name in lists.count_work():
             metrics.show(f"score_{name}", f"{name.replace('_', ' ').capitalize()}.", partial(_count, lists, name))
         return metrics
 
+    def stop(self) -> None:
         """Drain and stop. Completions under way are left for the next process."""
         stop_together(self._server, self._http)
-        self._small_objects.close()
         if self._metrics is not None:
             self._metrics.stop()
+        self._small_objects.close()
         self._completions.close()
         self._verifications.close()
         self.collector.close()
@@ -162,11 +163,11 @@ class Score:
         self.environment.store.check()
 
 
-def _own_urls(settings: ScoreSettings, http_address: str) -> OwnUrls:
 def _count(lists: Lists, name: str) -> float:
     return lists.count_work()[name]
 
 
+def _own_urls(settings: ScoreSettings, http_address: str) -> OwnUrls:
     keys = settings.url_keys.get_secret_value()
     try:
         known = parse_url_keys(keys) if keys else kept_url_key(settings.data_dir / "url-key")
