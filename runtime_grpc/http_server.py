@@ -57,24 +57,28 @@ class HttpServer:
     def __init__(self, options: HttpOptions) -> None:
         """Bind the address. Raises OSError, with a text for the operator."""
         self._options = options
-        self._server = _Server(options)
         try:
-            self._server.prepare()
+            self._socket = _bound(options)
         except OSError:
             raise OSError(
                 f"can't listen on {options.host}:{options.port} for HTTP: the port is taken (choose another, 0 takes "
                 "any free one), or the host is not this machine's"
             ) from None
-        host, port = self._server.bind_addr
+        host, port = self._socket.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._server: _Server | None = None
 
     def start(self, application: WSGIApplication) -> None:
         """Serve the application."""
-        self._server.wsgi_app = application
+        self._server = _Server(self._options, self._socket, application)
+        self._server.prepare()
         threading.Thread(target=self._server.serve, name="http", daemon=True).start()
 
     def stop(self) -> None:
         """Take no more requests, let those under way end within `drain_seconds`, cut the rest."""
+        if self._server is None:
+            self._socket.close()
+            return
         ending = threading.Thread(target=self._server.stop, name="http stop", daemon=True)
         ending.start()
         ending.join(self._options.drain_seconds)
@@ -85,13 +89,33 @@ class HttpServer:
                 _log.warning("requests still run while the HTTP server stops")
 
 
+def _bound(options: HttpOptions) -> socket.socket:
+    """Return a socket that has the address, and does not listen yet. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
+    made: socket.socket = _Server.prepare_socket(
+        address,
+        family,
+        kind,
+        protocol,
+        nodelay=True,
+        ssl_adapter=None,
+        reuse_port=options.shares_port,
+    )
+    try:
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 class _Server(wsgi.Server):
     """cheroot's server with our bounds and our bodies."""
 
-    def __init__(self, options: HttpOptions) -> None:
+    def __init__(self, options: HttpOptions, bound: socket.socket, application: WSGIApplication) -> None:
         super().__init__(
-            (options.host, options.port),
-            None,
+            bound.getsockname()[:2],
+            application,
             numthreads=options.workers,
             server_name="song-score",
             request_queue_size=socket.SOMAXCONN,
@@ -99,8 +123,8 @@ class _Server(wsgi.Server):
             shutdown_timeout=None,  # type: ignore[arg-type]  # whoever stops it waits, and cuts
             accepted_queue_size=WAITING_REQUESTS,
             accepted_queue_timeout=0,
-            reuse_port=options.shares_port,
         )
+        self._bound = bound
         self.gateway = Gateway
         self.ConnectionClass = _Connection
         self.keep_alive_conn_limit = IDLE_CONNECTIONS
@@ -109,15 +133,10 @@ class _Server(wsgi.Server):
         self._lock = threading.Lock()
         self._active: set[_Connection] = set()
 
-    @staticmethod
-    def bind_socket(socket_: socket.socket, bind_addr: object) -> socket.socket:
-        """Bind it; the library would leave it open where that fails."""
-        try:
-            socket_.bind(bind_addr)  # type: ignore[arg-type]  # as the library gives it
-        except OSError:
-            socket_.close()
-            raise
-        return socket_
+    def bind(self, *_: object) -> socket.socket:
+        """Take the socket that has the address already."""
+        self.socket = self._bound
+        return self._bound
 
     def process_conn(self, conn: "_Connection") -> None:
         """Give a connection to a worker once something has come by it; a fresh one waits beside the idle ones."""

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import uuid4
@@ -16,7 +16,7 @@ from runtime_grpc.admission import StreamSlots
 from runtime_grpc.authentication import Authenticator
 from runtime_grpc.command_line import StartRefusedError, run_service
 from runtime_grpc.database import Database
-from runtime_grpc.http_side import HttpSide, stop_together
+from runtime_grpc.http_side import HTTP_WORKERS, HttpSide, stop_together
 from runtime_grpc.metrics import MetricsPort
 from runtime_grpc.server import Codec, RunningServer, ServerOptions, Service
 from score_grpc.adopt_command import adopt
@@ -29,6 +29,7 @@ from score_grpc.database.lists import Lists
 from score_grpc.database.retired import RetiredKeys
 from score_grpc.database.verifications import Verifications
 from score_grpc.domain import limits
+from score_grpc.domain.signatures import UrlKey
 from score_grpc.gateways.objects.port import ObjectStore
 from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.gateways.song import SongRegistry
@@ -59,8 +60,11 @@ class Score:
         """Serve, over what was opened; use `start_score` unless a test replaces a part."""
         self._database = database
         draining, slots = threading.Event(), StreamSlots(settings.max_streams)
-        self._http = HttpSide.listening(settings, settings.max_streams + limits.HTTP_WORKERS, limits.MESSAGE_MAX_BYTES)
-        own_urls = None if self._http is None else _own_urls(settings, self._http.address)
+        url_keys = [] if settings.http_port is None else _url_keys(settings)
+        self._http = HttpSide.listening(settings, settings.max_streams + HTTP_WORKERS, limits.MESSAGE_MAX_BYTES)
+        own_urls = None
+        if self._http is not None:
+            own_urls = OwnUrls(settings.public_http_url or f"http://{self._http.address}", url_keys)
         token = settings.service_token.get_secret_value()
         self._song = SongRegistry(settings.song_address, token)
         registry = CachedRegistry(self._song)
@@ -167,13 +171,12 @@ def _count(lists: Lists, name: str) -> float:
     return lists.count_work()[name]
 
 
-def _own_urls(settings: ScoreSettings, http_address: str) -> OwnUrls:
+def _url_keys(settings: ScoreSettings) -> Sequence[UrlKey]:
     keys = settings.url_keys.get_secret_value()
     try:
-        known = parse_url_keys(keys) if keys else kept_url_key(settings.data_dir / "url-key")
+        return parse_url_keys(keys) if keys else kept_url_key(settings.data_dir / "url-key")
     except ValueError as error:
         raise StartRefusedError(f"{settings.data_dir / 'url-key'}: {error}; or remove it, and a key is made") from None
-    return OwnUrls(settings.public_http_url or f"http://{http_address}", known)
 
 
 def start_score(

@@ -137,8 +137,6 @@ SIGNED_URL_PARAMETERS_MAX: Final = 16
 """Parameters of a signed URL of our own; it has at most five."""
 SIGNED_PIECE_BYTES: Final = MIB
 """What a PUT to a signed URL of our own holds in memory."""
-HTTP_WORKERS: Final = 16
-"""Calls over HTTP/1.1 at once, beside the transfers, which count as streams."""
 AUDIT_QUEUE_ENTRIES: Final = 10_000
 """Entries of the audit that wait to be written."""
 AUDIT_WAIT_SECONDS: Final = 1.0
