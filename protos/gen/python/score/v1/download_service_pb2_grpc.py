@@ -99,7 +99,8 @@ class DownloadServiceServicer(object):
         PERMISSION_DENIED SCOPE_MISSING         metadata `scope` names what is missing.
         INVALID_ARGUMENT FIELD_INVALID          no `open` first, or a field out of its bounds.
         OUT_OF_RANGE RANGE_INVALID              the range does not lie in the object; metadata `size_bytes`.
-        DATA_LOSS STORED_BYTES_CORRUPT          the store returned too few bytes.
+        DATA_LOSS STORED_BYTES_CORRUPT          the store returned too few bytes, or a verification found others;
+        metadata `part_numbers`. What came before is good.
         RESOURCE_EXHAUSTED TOO_MANY_STREAMS     retry after RetryInfo.
         UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE, DRAINING  resume.
         """

@@ -32,7 +32,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such upload id."""
     ERROR_REASON_UPLOAD_ABORTED: _ErrorReason.ValueType  # 4
     """NOT_FOUND. The upload was aborted, or expired, and its parts are gone: start again. Metadata
-    `abort_reason`: CALLER, EXPIRED or SUPPRESSED.
+    `abort_reason`: CALLER, EXPIRED, SUPPRESSED or REPLACED.
     """
     ERROR_REASON_OBJECT_EXISTS: _ErrorReason.ValueType  # 5
     """ALREADY_EXISTS. Other bytes are stored under this id."""
@@ -65,7 +65,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CHUNK_CORRUPT: _ErrorReason.ValueType  # 17
     """DATA_LOSS. Chunks did not match their xxh3_64, three times in a row. Retry."""
     ERROR_REASON_STORED_BYTES_CORRUPT: _ErrorReason.ValueType  # 18
-    """DATA_LOSS. The store returned other bytes than it was given."""
+    """DATA_LOSS. The store returned other bytes than it was given, or a verification found some (metadata
+    `part_numbers`).
+    """
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 19
     """UNAUTHENTICATED. The bearer token is not one this server accepts."""
     ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 20
@@ -125,7 +127,7 @@ ERROR_REASON_UPLOAD_NOT_FOUND: ErrorReason.ValueType  # 3
 """NOT_FOUND. No such upload id."""
 ERROR_REASON_UPLOAD_ABORTED: ErrorReason.ValueType  # 4
 """NOT_FOUND. The upload was aborted, or expired, and its parts are gone: start again. Metadata
-`abort_reason`: CALLER, EXPIRED or SUPPRESSED.
+`abort_reason`: CALLER, EXPIRED, SUPPRESSED or REPLACED.
 """
 ERROR_REASON_OBJECT_EXISTS: ErrorReason.ValueType  # 5
 """ALREADY_EXISTS. Other bytes are stored under this id."""
@@ -158,7 +160,9 @@ ERROR_REASON_RANGE_INVALID: ErrorReason.ValueType  # 16
 ERROR_REASON_CHUNK_CORRUPT: ErrorReason.ValueType  # 17
 """DATA_LOSS. Chunks did not match their xxh3_64, three times in a row. Retry."""
 ERROR_REASON_STORED_BYTES_CORRUPT: ErrorReason.ValueType  # 18
-"""DATA_LOSS. The store returned other bytes than it was given."""
+"""DATA_LOSS. The store returned other bytes than it was given, or a verification found some (metadata
+`part_numbers`).
+"""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 19
 """UNAUTHENTICATED. The bearer token is not one this server accepts."""
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 20

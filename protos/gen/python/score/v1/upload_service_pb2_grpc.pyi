@@ -84,7 +84,7 @@ class UploadServiceStub:
 
     Errors:
       NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload; metadata `abort_reason` says
-                                              CALLER, EXPIRED or SUPPRESSED.
+                                              CALLER, EXPIRED, SUPPRESSED or REPLACED.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
       FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
       FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  the analysis left UNPUBLISHED meanwhile.
@@ -177,7 +177,7 @@ class UploadServiceStub:
 
     Errors:
       NOT_FOUND UPLOAD_NOT_FOUND              no such upload.
-      PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+      PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study, or a system scope.
       INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad page size or token.
       UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
       UNAVAILABLE STORE_UNAVAILABLE           only with `with_unrecorded_parts`; retry.
@@ -202,7 +202,9 @@ class UploadServiceStub:
       NOT_FOUND OBJECT_NOT_REGISTERED         Song no longer knows the file.
       UNAVAILABLE SONG_UNAVAILABLE, DRAINING  nothing was started; retry.
     In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED, CHANGING,
-    SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
+    SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, OBJECT_EXISTS, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
+    CHANGING says that Song publishes the analysis at this moment, or that the object is being deleted: complete
+    again.
     """
     AbortUpload: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.AbortUploadRequest, _upload_service_pb2.AbortUploadResponse]
     """Gives an upload up and frees what it holds. Aborting an ABORTED upload succeeds.
@@ -296,7 +298,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload; metadata `abort_reason` says
-                                                  CALLER, EXPIRED or SUPPRESSED.
+                                                  CALLER, EXPIRED, SUPPRESSED or REPLACED.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
           FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
           FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  the analysis left UNPUBLISHED meanwhile.
@@ -419,7 +421,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           NOT_FOUND UPLOAD_NOT_FOUND              no such upload.
-          PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
+          PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study, or a system scope.
           INVALID_ARGUMENT FIELD_INVALID, PAGE_TOKEN_INVALID  bad page size or token.
           UNAVAILABLE SONG_UNAVAILABLE            Song can't say who may; retry.
           UNAVAILABLE STORE_UNAVAILABLE           only with `with_unrecorded_parts`; retry.
@@ -450,7 +452,9 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND OBJECT_NOT_REGISTERED         Song no longer knows the file.
           UNAVAILABLE SONG_UNAVAILABLE, DRAINING  nothing was started; retry.
         In `last_failure`: OBJECT_DIGEST_MISMATCH, PARTS_MISSING, ANALYSIS_NOT_UNPUBLISHED, CHANGING,
-        SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
+        SIZE_NOT_REGISTERED, OBJECT_NOT_REGISTERED, OBJECT_EXISTS, SONG_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL.
+        CHANGING says that Song publishes the analysis at this moment, or that the object is being deleted: complete
+        again.
         """
 
     @_abc_1.abstractmethod
