@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -666,6 +667,41 @@ def test_what_one_stream_holds_is_bounded(world: World, monkeypatch: pytest.Monk
     assert taken < 35
     go_on.set()
     assert reasons(list(call)) == ["OK"] * 40
+
+
+def test_what_all_streams_hold_together_is_bounded_and_nothing_stays_held(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SMALL_OBJECTS_HELD_TOTAL_BYTES", 50_000)
+    storer = world.score._small_objects
+    smalls = register(world, 24, 20_000)
+    most = 0
+    real = storer.hold
+
+    def hold(size_bytes: int, *, wait: bool) -> bool:
+        nonlocal most
+        is_held = real(size_bytes, wait=wait)
+        most = max(most, storer._held_bytes)
+        return is_held
+
+    monkeypatch.setattr(storer, "hold", hold)
+    bad = [Small("nobody-knows-it", b"x" * 9), Small("object-1", b"x", size_bytes=9), Small("../..", b"x")]
+    groups = [[*smalls[start::3], *bad] for start in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda group: write(world, *group), groups))
+    assert [reasons(found)[:8] for found in answers] == [["OK"] * 8] * 3
+    assert 40_000 < most <= 50_000
+    with pytest.raises(FieldInvalidError):
+        stream(world, next(smalls[0].messages()))  # broken off in the middle of an object
+    world.song.stop()
+    with pytest.raises(SongUnavailableError):
+        write(world, *smalls, announced=False)
+    world.song.start()
+    for _ in range(100):
+        if not storer._held_bytes:
+            break
+        time.sleep(0.1)
+    assert storer._held_bytes == 0
 
 
 # Reading
