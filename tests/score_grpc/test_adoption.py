@@ -364,6 +364,23 @@ def test_the_command_adopts_whole_buckets_again_and_again_and_lists_what_was_nev
     assert "30 known before" in run_adopt(world, former).stdout
 
 
+def test_the_command_goes_through_all_pages_of_a_bucket(world: World, former: FormerScore) -> None:
+    last = former.put_whole("zz-the-last", world.register("zz-the-last", b"after 1000 others"))
+
+    def put(number: int) -> None:
+        former.put(f"stranger-{number}", b"")
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(put, range(1000)))
+    lines = run_adopt(world, former).stdout.splitlines()
+    found_all = (
+        f"{former.bucket}: 1001 objects seen, 1 adopted, 0 known before, 1000 not registered in Song, 0 not whole"
+    )
+    assert lines[-1] == found_all
+    assert len(lines) == 2
+    assert read_all(world, "zz-the-last") == last
+
+
 def test_the_command_says_why_it_stopped_and_goes_on_when_started_again(world: World, former: FormerScore) -> None:
     former.put_whole("stopped-1", world.register("stopped-1", b"bytes"))
     world.song.stop()
