@@ -24,7 +24,13 @@ class MetricsPort:
 
     def __init__(self, port: int) -> None:
         """Listen on loopback; 0 takes any free port. Raises OSError."""
-        self._server, self._thread = start_http_server(port, "127.0.0.1")
+        try:
+            self._server, self._thread = start_http_server(port, "127.0.0.1")
+        except OSError as error:
+            text = (
+                f"can't serve metrics on 127.0.0.1:{port} ({error.strerror}): choose another port, 0 takes any free one"
+            )
+            raise OSError(text) from None
         self.address = f"127.0.0.1:{self._server.server_port}"
         self._gauges: list[Gauge] = []
 

@@ -3,6 +3,7 @@
 import re
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from urllib.request import urlopen
 
 import grpc
@@ -12,6 +13,7 @@ from score.v1.object_service_pb2 import GetObjectRequest, VerifyObjectRequest
 from score.v1.upload_service_pb2 import AbortUploadRequest
 
 from score_grpc.settings import ScoreSettings
+from tests.servers.processes import ServiceProcess
 from tests.servers.raw_score import MIB
 from tests.servers.registry_song import TOKEN
 from tests.servers.score_world import World, random_bytes
@@ -73,6 +75,14 @@ def test_metrics_are_served_on_loopback_alone(open_world: Callable[..., World]) 
     assert host == "127.0.0.1"
     with socket.create_connection((host, int(port)), timeout=30):
         pass
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        arguments = ["-m", "score_grpc", "--port=0", f"--data-dir={tmp_path}", f"--metrics-port={port}"]
+        with pytest.raises(AssertionError, match=rf"can't serve metrics on 127.0.0.1:{port}"):
+            ServiceProcess(arguments, tmp_path / "log")
 
 
 def test_several_workers_can_not_share_the_port() -> None:
