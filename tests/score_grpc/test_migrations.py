@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from runtime_grpc.database import Database, SchemaMismatchError
-from score_grpc.__main__ import MIGRATIONS
+from score_grpc.assembly import MIGRATIONS
 from score_grpc.database.tables import METADATA
 from tests.servers.postgresql import new_database
 
