@@ -10,8 +10,8 @@ from unittest import mock
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob._shared.policies import StorageRequestHook, StorageResponseHook
 
-from score_grpc.gateways.objects.azure import STAGING_FOLDER, AzureObjectStore, AzureOptions
 from score_grpc.domain.layout import split_key
+from score_grpc.gateways.objects.azure import STAGING_FOLDER, AzureObjectStore, AzureOptions
 from score_grpc.gateways.objects.local import LocalObjectStore
 from score_grpc.gateways.objects.partitioned import PartitionedStore
 from score_grpc.gateways.objects.port import ObjectStore
