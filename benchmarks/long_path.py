@@ -48,15 +48,18 @@ def measure(folder: Path, size: int, streams: int, window: int, total: int, note
     far = {"SCORE_URL": f"127.0.0.1:{proxy.port}"}
     stored: list[str] = []
 
-    def upload(number: int) -> Cost:
+    def flags(number: int | None) -> list[str]:
+        return [] if number is None else [f"--streams={number}"]
+
+    def upload(number: int | None) -> Cost:
         server.drop_objects(stored)
         objects = server.register(md5s)
         stored[:] = objects.values()
         manifest = write_manifest(folder / "manifest", objects, md5s)
-        return server.upload(manifest, f"--streams={number}", environment=far)
+        return server.upload(manifest, *flags(number), environment=far)
 
-    def download(number: int) -> Cost:
-        return server.download(stored, folder / "out", f"--streams={number}", environment=far)
+    def download(number: int | None) -> Cost:
+        return server.download(stored, folder / "out", *flags(number), environment=far)
 
     try:
         costs = rounds(
@@ -68,6 +71,8 @@ def measure(folder: Path, size: int, streams: int, window: int, total: int, note
                 "download, 1 stream": lambda: download(1),
                 f"upload, {streams} streams": lambda: upload(streams),
                 f"download, {streams} streams": lambda: download(streams),
+                "upload, adaptive": lambda: upload(None),
+                "download, adaptive": lambda: download(None),
             },
         )
     finally:
@@ -80,6 +85,8 @@ def measure(folder: Path, size: int, streams: int, window: int, total: int, note
     for direction in ("upload", "download"):
         gain = ratio(costs[f"{direction}, 1 stream"], costs[f"{direction}, {streams} streams"])
         report.say(f"{direction}: {streams} streams are {gain:.1f} times as fast as one (target: at least 4)")
+        gain = ratio(costs[f"{direction}, 1 stream"], costs[f"{direction}, adaptive"])
+        report.say(f"{direction}: as many as the client finds good, {gain:.1f} times as fast (target: at least 1)")
     report.say("The ratio is to the path's own time with as many connections.")
     report.keep()
 

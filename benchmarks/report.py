@@ -142,10 +142,11 @@ def _line_of(row: Row) -> str:
     server = statistics.median(cost.server_cpu_seconds for cost in row.costs) / gib
     peaks = f"{max(cost.client_peak_mib for cost in row.costs):.0f}, "
     peaks += f"{max(cost.server_peak_mib for cost in row.costs):.0f} MiB"
-    return (
+    line = (
         f"{row.name:<34}{median:>9.2f}{spread:>15}{gib / median:>7.2f}{in_time:>7}{cpu:>11.2f}{in_cpu:>7}"
         f"{client:>8.2f}{server:>8.2f}{peaks:>20}  {row.target}"
     )
+    return line.rstrip()
 
 
 def _processor() -> str:
