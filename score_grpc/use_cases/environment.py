@@ -41,6 +41,8 @@ class Environment:
     """Set once this process is to end."""
     own_urls: OwnUrls | None = None
     """Signs URLs that this server itself serves; None where it has no HTTP."""
+    prefers_own_urls: bool = False
+    """Whether they are handed out also where the store could sign."""
     adopt: Callable[[Sequence[str]], Sequence[str]] | None = None
     """Looks for objects of these ids that are in the store and not in the ledger, and returns the ids of those that now
     are; None where nothing is to be looked for. Raises SongUnavailableError, StoreUnavailableError."""
@@ -52,5 +54,3 @@ class Environment:
         if missing and self.adopt is not None and (adopted := self.adopt(missing)):
             found |= self.ledger.objects(adopted)
         return found
-    prefers_own_urls: bool = False
-    """Whether they are handed out also where the store could sign."""
