@@ -276,9 +276,11 @@ def test_stopping_lets_a_request_end(bodies: Bodies) -> None:
 def test_stopping_cuts_what_does_not_end(bodies: Bodies) -> None:
     with serving(bodies, drain_seconds=0.2) as server, connect(server) as connection:
         connection.sendall(b"PUT /take HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
-        until(lambda: bool(server._server._active))
+        listening = server._server
+        assert listening is not None
+        until(lambda: bool(listening._active))
         server.stop()
-        assert not server._server._active
+        assert not listening._active
 
 
 def free_port() -> int:
