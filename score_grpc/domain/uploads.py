@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from uuid import uuid4
 
 from score_grpc.domain import limits
 from score_grpc.domain.errors import UploadAbortedError, UploadNotOpenError
 from score_grpc.domain.parts import PartPlan
+from score_grpc.domain.registrations import Registration
 
 
 class UploadState(Enum):
@@ -76,6 +78,32 @@ class Upload:
     def plan(self) -> PartPlan:
         """How its bytes are cut."""
         return PartPlan(self.size_bytes, self.part_size_bytes)
+
+
+def new_upload(
+    registration: Registration, plan: PartPlan, staging_key: str, now: datetime, *, replaces_generation: int = 0
+) -> Upload:
+    """Return an OPEN upload of the registered file, without a staging and without parts."""
+    return Upload(
+        upload_id=str(uuid4()),
+        object_id=registration.object_id,
+        study_id=registration.study_id,
+        analysis_id=registration.analysis_id,
+        file_name=registration.file_name,
+        state=UploadState.OPEN,
+        size_bytes=plan.size_bytes,
+        expected_md5=registration.md5,
+        part_size_bytes=plan.part_size_bytes,
+        staging_key=staging_key,
+        staging_token="",
+        persisted_part_total=0,
+        persisted_size_bytes=0,
+        hashed_size_bytes=0,
+        last_failure=None,
+        create_time=now,
+        update_time=now,
+        replaces_generation=replaces_generation,
+    )
 
 
 @dataclass(frozen=True, slots=True)

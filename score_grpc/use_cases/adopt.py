@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from uuid import uuid4
 
 import structlog
 
@@ -19,7 +18,7 @@ from score_grpc.domain import limits
 from score_grpc.domain.overture import Specification, read_specification
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification
-from score_grpc.domain.uploads import Upload, UploadPart, UploadState
+from score_grpc.domain.uploads import UploadPart, UploadState, new_upload
 from score_grpc.gateways.objects.former import FormerBuckets, FormerObject
 from score_grpc.gateways.registry import CachedRegistry
 from score_grpc.use_cases.start import is_object_id
@@ -123,39 +122,21 @@ class Adoption:
         now, plan = datetime.now(UTC), specification.plan
         # Where nobody has said what the bytes are, they are to be what is registered: verification compares.
         md5 = specification.md5 or found.md5 or registration.md5
+        upload = replace(new_upload(registration, plan, found.key, now), state=UploadState.COMPLETED, expected_md5=md5)
         stored = StoredObject(
-            object_id=registration.object_id,
+            object_id=upload.object_id,
             generation=1,
-            upload_id=str(uuid4()),
-            study_id=registration.study_id,
-            analysis_id=registration.analysis_id,
-            file_name=registration.file_name,
-            size_bytes=found.size_bytes,
+            upload_id=upload.upload_id,
+            study_id=upload.study_id,
+            analysis_id=upload.analysis_id,
+            file_name=upload.file_name,
+            size_bytes=upload.size_bytes,
             md5=md5,
             verification=Verification.UNVERIFIED,
-            part_size_bytes=plan.part_size_bytes,
+            part_size_bytes=upload.part_size_bytes,
             store_key=found.key,
             store_version=found.version,
             create_time=now,
-        )
-        upload = Upload(
-            upload_id=stored.upload_id,
-            object_id=stored.object_id,
-            study_id=stored.study_id,
-            analysis_id=stored.analysis_id,
-            file_name=stored.file_name,
-            state=UploadState.COMPLETED,
-            size_bytes=stored.size_bytes,
-            expected_md5=md5,
-            part_size_bytes=plan.part_size_bytes,
-            staging_key=found.key,
-            staging_token="",
-            persisted_part_total=0,
-            persisted_size_bytes=0,
-            hashed_size_bytes=0,
-            last_failure=None,
-            create_time=now,
-            update_time=now,
         )
         # All of them, in whatever it is cut: whoever verifies fills in what is not known.
         md5s = specification.part_md5s or [""] * plan.part_total

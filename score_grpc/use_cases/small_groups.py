@@ -12,7 +12,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from uuid import uuid4
 
 import structlog
 
@@ -20,9 +19,10 @@ from byte_path.digests import PartDigest
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
 from score_grpc.domain.errors import DrainingError, ObjectDigestMismatchError, ObjectNotRegisteredError, ScoreError
+from score_grpc.domain.parts import PartPlan
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification
-from score_grpc.domain.uploads import Upload, UploadPart, UploadState
+from score_grpc.domain.uploads import Upload, UploadPart, new_upload
 from score_grpc.gateways.objects.port import StoredBytes
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.environment import Environment
@@ -248,26 +248,8 @@ def _refusal(
 def _upload(item: SmallObject) -> Upload:
     if item.registration is None:
         raise AssertionError("what is not registered is refused before")
-    now = datetime.now(UTC)
-    return Upload(
-        upload_id=str(uuid4()),
-        object_id=item.object_id,
-        study_id=item.registration.study_id,
-        analysis_id=item.registration.analysis_id,
-        file_name=item.registration.file_name,
-        state=UploadState.OPEN,
-        size_bytes=item.size_bytes,
-        expected_md5=item.registration.md5,
-        part_size_bytes=limits.PART_DEFAULT_BYTES,
-        staging_key="",
-        staging_token="",
-        persisted_part_total=0,
-        persisted_size_bytes=0,
-        hashed_size_bytes=0,
-        last_failure=None,
-        create_time=now,
-        update_time=now,
-    )
+    plan = PartPlan(item.size_bytes, limits.PART_DEFAULT_BYTES)
+    return new_upload(item.registration, plan, "", datetime.now(UTC))
 
 
 def _stored_object(item: SmallObject, upload: Upload, found: StoredBytes) -> StoredObject:

@@ -3,7 +3,6 @@
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
-from uuid import uuid4
 
 from score_grpc.domain.access import Action, Principal
 from score_grpc.domain.errors import (
@@ -20,7 +19,7 @@ from score_grpc.domain.errors import (
 from score_grpc.domain.parts import plan_parts
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification
-from score_grpc.domain.uploads import AbortReason, Upload, UploadState
+from score_grpc.domain.uploads import AbortReason, Upload, new_upload
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import permit, registration_of
 from score_grpc.use_cases.staging import free, stage
@@ -83,27 +82,8 @@ def start_upload(
         # A key of its own for each attempt: what a dying attempt leaves behind can't be mistaken for this one's.
         attempt = ledger.count_uploads(object_id) + 1
         key = environment.layout.key(object_id, attempt)
-        now = datetime.now(UTC)
-        upload = Upload(
-            upload_id=str(uuid4()),
-            object_id=object_id,
-            study_id=registration.study_id,
-            analysis_id=registration.analysis_id,
-            file_name=registration.file_name,
-            state=UploadState.OPEN,
-            size_bytes=registration.size_bytes,
-            expected_md5=registration.md5,
-            part_size_bytes=plan.part_size_bytes,
-            staging_key=key,
-            staging_token="",
-            persisted_part_total=0,
-            persisted_size_bytes=0,
-            hashed_size_bytes=0,
-            last_failure=None,
-            create_time=now,
-            update_time=now,
-            replaces_generation=0 if stored is None else stored.generation,
-        )
+        replaced = 0 if stored is None else stored.generation
+        upload = new_upload(registration, plan, key, datetime.now(UTC), replaces_generation=replaced)
         if ledger.add_upload(upload) and (staged := _staged(environment, upload)):
             return staged
     raise StoreUnavailableError(f"uploads of {object_id} come and go too fast: retry")
