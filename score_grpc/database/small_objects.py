@@ -124,7 +124,7 @@ class SmallObjects:
         taken = _live(connection, [stored for stored, _ in objects])
         kept = [item for item in objects if item[0].upload_id in ours and item[0].object_id not in taken]
         # Live first: whoever starts or completes an upload of the same object at this moment waits, or is waited for.
-        _set_state(connection, [stored for stored, _ in kept], UploadState.COMPLETING, {})
+        _make_live(connection, [stored for stored, _ in kept])
         there = set(_stored(connection, [stored.object_id for stored, _ in kept]))
         late = [stored for stored, _ in kept if stored.object_id in there]
         _set_state(connection, late, UploadState.ABORTED, {"lease_owner": "", "lease_until": 0})
@@ -152,6 +152,17 @@ def _live(connection: Connection, items: Sequence[Upload | StoredObject]) -> set
 def _stored(connection: Connection, object_ids: Sequence[str]) -> Mapping[str, StoredObject]:
     rows = connection.execute(select(OBJECTS).where(OBJECTS.c.object_id.in_(object_ids)))
     return {row.object_id: object_from(row) for row in rows}
+
+
+def _make_live(connection: Connection, objects: Sequence[StoredObject]) -> None:
+    """Make each the live upload of its object, in the order given: two processes with the same objects queue up.
+
+    One statement for all would take them in an order of the database's own, and two such lock each other out.
+    """
+    if objects:
+        is_upload = UPLOADS.c.upload_id == bindparam("id")
+        live = update(UPLOADS).where(is_upload).values(state=UploadState.COMPLETING.value)
+        connection.execute(live, [{"id": stored.upload_id} for stored in objects])
 
 
 def _set_state(
