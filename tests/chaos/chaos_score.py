@@ -1,6 +1,6 @@
 """A Score that dies at a failpoint, and whose store is full for as long as a file is there.
 
-Run as a program: `chaos_score.py PLACE COUNT SETTINGS FULL_FLAG`, as `tests/servers/dying_score.py`.
+Run as a program: `chaos_score.py PLACE COUNT SETTINGS LIMITS FULL_FLAG`, as `tests/servers/dying_score.py`.
 """
 
 import json
@@ -10,11 +10,12 @@ from pathlib import Path
 from runtime_grpc.command_line import serve_until_told
 from runtime_grpc.logs import configure_logs
 from score_grpc.__main__ import start_score
+from score_grpc.domain import limits
 from score_grpc.domain.errors import StoreFullError
 from score_grpc.gateways.objects.port import ObjectStore, PartWriter, Staging
 from score_grpc.settings import ScoreSettings
 from score_grpc.stores import open_store
-from tests.servers.dying_score import Death, DyingLedger, DyingStore
+from tests.servers.dying_score import Death, DyingLedger, DyingStore, await_death
 
 
 class FullWriter:
@@ -47,10 +48,13 @@ class FullStore(DyingStore):
 
 
 def main() -> None:
-    place, count, settings, flag = sys.argv[1:]
+    place, count, settings, changed_limits, flag = sys.argv[1:]
+    for name, value in json.loads(changed_limits).items():
+        assert hasattr(limits, name)
+        setattr(limits, name, value)
     read = ScoreSettings.model_validate(json.loads(settings))
     configure_logs(read.log_level)
-    death = Death(place, int(count))
+    death = await_death(place, int(count))
     serve_until_told(
         lambda: start_score(
             read,

@@ -16,6 +16,7 @@ Direction = Literal["up", "down"]
 """`up` is from the client to the server."""
 
 _PIECE_BYTES = 64 * 1024
+_FORBIDDEN = b"HTTP/1.1 403 "
 _ERROR_BODY = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>not now</Message></Error>"
 _ERROR = b"HTTP/1.1 %d %s\r\nContent-Type: application/xml\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
 
@@ -33,27 +34,38 @@ class Fault:
 
 
 class FaultProxy:
-    """Listens on loopback and passes everything on to `target`, a port of loopback."""
+    """Listens on loopback behind doors, each of which leads to one port of loopback or to several in turn.
 
-    def __init__(self, target: int, on_fault: Callable[[Fault], None]) -> None:
+    Bytes are counted, and faults happen, over all doors together.
+    """
+
+    def __init__(self, on_fault: Callable[[Fault], None]) -> None:
         """`on_fault` is told of each fault when it happens, in a thread of its own."""
-        self._target, self._on_fault = target, on_fault
+        self._on_fault = on_fault
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._counts: dict[Direction, int] = {"up": 0, "down": 0}
         self._rate = 0.0
         self._refusals = 0
+        self._turn = 0
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._doors: list[socket.socket] = []
+        self.refused_urls = 0
+        """Requests that HTTP answered with 403, since the last `plan`."""
+
+    def open_door(self, *targets: int) -> int:
+        """Listen; return the port. Connections go to the targets in turn, past those where nobody listens."""
+        door = socket.create_server(("127.0.0.1", 0))
+        self._doors.append(door)
+        threading.Thread(target=self._accept, args=(door, targets), daemon=True).start()
+        return int(door.getsockname()[1])
 
     def plan(self, faults: Sequence[Fault]) -> None:
         """Count from 0 again, with these faults to come and no other."""
         with self._lock:
             self._faults = sorted(faults, key=lambda fault: fault.at_byte)
             self._counts = {"up": 0, "down": 0}
-            self._rate, self._refusals = 0.0, 0
+            self._rate, self._refusals, self.refused_urls = 0.0, 0, 0
 
     def heal(self) -> None:
         """Forget the faults that have not happened, and end those that go on."""
@@ -67,7 +79,8 @@ class FaultProxy:
 
     def close(self) -> None:
         """Stop, and break all connections."""
-        self._listener.close()
+        for door in self._doors:
+            door.close()
         self.break_all()
 
     def break_all(self) -> None:
@@ -77,13 +90,24 @@ class FaultProxy:
         for each in sockets:
             _break(each)
 
-    def _accept(self) -> None:
+    def _accept(self, door: socket.socket, targets: Sequence[int]) -> None:
         with suppress(OSError):
             while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+                client, _ = door.accept()
+                threading.Thread(target=self._serve, args=(client, targets), daemon=True).start()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _connect(self, targets: Sequence[int]) -> socket.socket | None:
+        with self._lock:
+            self._turn += 1
+            turn = self._turn
+        for number in range(len(targets)):
+            with suppress(OSError):
+                server = socket.create_connection(("127.0.0.1", targets[(turn + number) % len(targets)]), timeout=5)
+                server.settimeout(None)
+                return server
+        return None
+
+    def _serve(self, client: socket.socket, targets: Sequence[int]) -> None:
         with self._lock:
             is_refused = self._refusals > 0
             self._refusals -= is_refused
@@ -91,13 +115,11 @@ class FaultProxy:
         if is_refused:
             self._refuse(client, number)
             return
-        try:
-            server = socket.create_connection(("127.0.0.1", self._target), timeout=5)
-        except OSError:
+        server = self._connect(targets)
+        if server is None:
             _break(client)
             client.close()
             return
-        server.settimeout(None)
         pair = {client, server}
         with self._lock:
             self._open |= pair
@@ -138,6 +160,7 @@ class FaultProxy:
         with self._lock:
             start = self._counts[direction]
             self._counts[direction] += len(data)
+            self.refused_urls += direction == "down" and data.startswith(_FORBIDDEN)
             due = [fault for fault in self._faults if fault.direction == direction]
             due = [fault for fault in due if fault.at_byte < start + len(data)]
             self._faults = [fault for fault in self._faults if fault not in due]

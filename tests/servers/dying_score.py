@@ -231,6 +231,15 @@ class DyingGenerations(Generations):
         self.death.reach("after the object is deleted")
 
 
+def await_death(place: str, count: int) -> Death:
+    """Have the parts of the ledger that the composition root makes itself die there; return what the others need."""
+    death = DyingSmallObjects.death = DyingSignedParts.death = DyingGenerations.death = Death(place, count)
+    vars(assembly)["SmallObjects"] = DyingSmallObjects
+    vars(assembly)["Generations"] = DyingGenerations
+    assembly.SignedParts = DyingSignedParts  # type: ignore[attr-defined]  # as that
+    return death
+
+
 def main() -> None:
     place, count, settings = sys.argv[1], int(sys.argv[2]), ScoreSettings.model_validate(json.loads(sys.argv[3]))
     for name, value in json.loads(sys.argv[4]).items() if len(sys.argv) > 4 else ():
@@ -240,10 +249,7 @@ def main() -> None:
     if place == "nowhere":
         serve_until_told(lambda: start_score(settings, open_store, open_ledger))
         return
-    death = DyingSmallObjects.death = DyingSignedParts.death = DyingGenerations.death = Death(place, count)
-    vars(assembly)["SmallObjects"] = DyingSmallObjects  # the composition root makes it itself
-    vars(assembly)["Generations"] = DyingGenerations
-    assembly.SignedParts = DyingSignedParts  # type: ignore[attr-defined]  # as that
+    death = await_death(place, count)
     serve_until_told(
         lambda: start_score(
             settings,
