@@ -7,12 +7,12 @@ need HTTP/2: their methods answer `unimplemented`.
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import BytesIO
 from typing import Any, cast
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import grpc
 from connectrpc.code import Code
-from connectrpc.compat import google_protobuf_codecs
 from connectrpc.errors import ConnectError, ErrorDetail
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.request import RequestContext
@@ -28,6 +28,7 @@ from google.rpc.status_pb2 import Status
 from protobuf.wkt import Any as AnyDetail
 from protobuf.wkt import Struct
 
+from runtime_grpc.connect_codecs import OneMember, bounded_codecs
 from runtime_grpc.errors import ErrorTable
 from runtime_grpc.logs import log_call
 from runtime_grpc.server import Service
@@ -73,9 +74,12 @@ class ConnectDoor:
             text = "gRPC has a port of its own: here are application/json and application/proto, by Connect"
             return _refuse(start_response, "415 Unsupported Media Type", "unimplemented", text)
         # Before the library, which would take the whole before it refuses it.
-        if int(environ.get("CONTENT_LENGTH") or 0) > self._max_message_bytes:
+        size_bytes = int(environ.get("CONTENT_LENGTH") or 0)
+        if size_bytes > self._max_message_bytes:
             text = f"the message has more than {self._max_message_bytes} bytes"
             return _refuse(start_response, "429 Too Many Requests", "resource_exhausted", text)
+        # Nor would it let go of a body that does not come.
+        environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(size_bytes))
         return self._application(environ, start_response)
 
     def _endpoint(
@@ -113,7 +117,9 @@ class _Application(ConnectWSGIApplication):
     path = "/"
 
     def __init__(self, endpoints: Mapping[str, Endpoint], max_message_bytes: int) -> None:
-        super().__init__(endpoints=endpoints, read_max_bytes=max_message_bytes, codecs=google_protobuf_codecs())
+        super().__init__(
+            endpoints=endpoints, read_max_bytes=max_message_bytes, compressions=[OneMember()], codecs=bounded_codecs()
+        )
 
 
 class _Context:

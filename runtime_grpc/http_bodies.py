@@ -20,6 +20,8 @@ HEAD_SECONDS = 20.0
 """How long a request's head may take, from its first byte, and a body that does not say its length."""
 PROGRESS_SECONDS = 60
 """A connection on which nothing moves for so long is closed, in a request or between two."""
+BODY_SECONDS = 60.0
+"""How long a body may take that is read at once."""
 PIECE_BYTES = 1024 * 1024
 PIECE_SECONDS = 300.0
 """How long a piece of a body may take: slower clients keep others out. As streams have it."""
@@ -50,11 +52,14 @@ class _Body:
     def read(self, size: int = -1) -> bytes:
         """Return so many bytes, all that are left at most. Raises OSError where they do not come."""
         buffer = bytearray(self.left if size < 0 else min(size, self.left))
-        self.readinto(buffer)
+        self._fill(buffer, BODY_SECONDS)
         return bytes(buffer)
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:
         """Fill the buffer, which must not be larger than what is left. Raises OSError where the bytes do not come."""
+        return self._fill(buffer, PIECE_SECONDS)
+
+    def _fill(self, buffer: "bytearray | memoryview", seconds: float) -> int:
         view = memoryview(buffer)[: self.left]
         if not view:
             return 0
@@ -66,7 +71,7 @@ class _Body:
             early = self._reader.read(min(len(view), len(self._reader.peek(1))))
             view[: len(early)] = early
             filled = len(early)
-        deadline = time.monotonic() + PIECE_SECONDS
+        deadline = time.monotonic() + seconds
         while filled < len(view):
             limit_wait(self._socket, deadline)
             count = self._socket.recv_into(view[filled:])
@@ -84,7 +89,7 @@ class Gateway(wsgi.Gateway_10):
         """Answer, or refuse what no application should see."""
         body = self._body()
         if body is None:
-            self.req.close_connection = True
+            self.req.close_connection = self.req.sent_headers = True
             return
         self.env["wsgi.input"] = self.req.rfile = body  # the library would read what is left into memory
         self.env.pop("HTTP_X_HELDHELD_EXPECT", None)

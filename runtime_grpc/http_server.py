@@ -8,6 +8,7 @@ which is the application's again when it is asked for the next one; a client tha
 and writing raise OSError. A body that the application has not read closes the connection.
 """
 
+import re
 import socket
 import threading
 import time
@@ -30,6 +31,10 @@ IDLE_CONNECTIONS = 512
 """Kept alive between two requests; one more is closed after its answer."""
 STOP_SECONDS = 5.0
 """How long stopping waits for applications once their connections were cut."""
+
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ONCE = {b"Content-Length", b"Transfer-Encoding", b"Host"}
+"""Headers by which a proxy before us and we ourselves must find the same request."""
 
 _log = structlog.get_logger()
 
@@ -211,13 +216,28 @@ class _HeadSocket(socket.SocketIO):
         return super().readinto(buffer)
 
 
+class _Headers(dict[bytes, bytes]):
+    """Headers; refuses those that mean two things."""
+
+    def __setitem__(self, name: bytes, value: bytes) -> None:
+        if name in _ONCE and name in self:
+            raise ValueError(f"{name.decode()} is there twice")
+        if b"\0" in value or b"\r" in value:
+            raise ValueError("a header has a character that none may have")
+        super().__setitem__(name, value)
+
+
 class _Heads(cheroot.HeaderReader):
     """Reads headers."""
 
     def __call__(self, rfile: object, hdict: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
         """Read them into `hdict`."""
-        hdict = {} if hdict is None else hdict
-        super().__call__(rfile, hdict)
+        hdict, found = {} if hdict is None else hdict, _Headers()
+        try:
+            super().__call__(rfile, found)
+        except UnboundLocalError:  # the library's, where the first line goes on with one before it
+            raise ValueError("the first header begins with a space") from None
+        hdict.update(found)
         # The library would answer at once: we say `go on` when the application asks for the body, or refuse it unsent.
         if b"Expect" in hdict:
             hdict[HELD_EXPECT] = hdict.pop(b"Expect")
@@ -225,6 +245,11 @@ class _Heads(cheroot.HeaderReader):
 
     def _allow_header(self, key_name: bytes) -> bool:
         return b"_" not in key_name  # WSGI can't tell it from a hyphen
+
+    def _transform_key(self, key_name: bytes) -> bytes:
+        if not _NAME.fullmatch(key_name):
+            raise ValueError("a header's name has a character that none may have")
+        return key_name.title()
 
 
 class _Request(cheroot.HTTPRequest):

@@ -78,6 +78,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("runtime_grpc/http_server.py", "cheroot"): "the library that serves HTTP/1.1",
     ("runtime_grpc/http_bodies.py", "cheroot"): "its bodies, replaced",
     ("runtime_grpc/connect_door.py", "connectrpc"): "the one module that knows the Connect protocol",
+    ("runtime_grpc/connect_codecs.py", "connectrpc"): "bounds on what that library reads",
     ("runtime_grpc/connect_door.py", "protobuf"): "that library's own messages: details of errors are wrapped in one",
     ("runtime_grpc/metrics.py", "prometheus_client"): "the one module that knows the library of metrics",
     ("runtime_grpc/jwt_tokens.py", "jwt"): "the library that checks JWTs",

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from score.v1.object_service_pb2 import BatchGetObjectsRequest, BatchGetObjectsResponse
 from score.v1.upload_service_pb2 import StartUploadRequest, StartUploadResponse
 
-from runtime_grpc import connect_door
+from runtime_grpc import connect_codecs, connect_door, http_bodies
 from score_grpc.transport.errors import ERRORS
 from song_grpc.__main__ import start_song
 from song_grpc.settings import SongSettings
@@ -173,6 +174,9 @@ def test_every_status_of_grpc_has_one_of_connect() -> None:
         (b"x" * (4 * 1024 * 1024 + 1), {}, (429, "resource_exhausted")),
         (gzip.compress(b" " * (64 * 1024 * 1024)), {"Content-Encoding": "gzip"}, (429, "resource_exhausted")),
         (b"no gzip", {"Content-Encoding": "gzip"}, (400, "invalid_argument")),
+        (gzip.compress(b"{}")[:-4], {"Content-Encoding": "gzip"}, (400, "invalid_argument")),
+        (gzip.compress(b"{}") * 2, {"Content-Encoding": "gzip"}, (400, "invalid_argument")),
+        (gzip.compress(b"") * 200_000, {"Content-Encoding": "gzip"}, (400, "invalid_argument")),
         (b"{}", {"Content-Encoding": "brotli"}, (501, "unimplemented")),
         (b"{}", {"Connect-Timeout-Ms": "0"}, (504, "deadline_exceeded")),
         (b"{}", {"Connect-Timeout-Ms": "soon"}, (400, "invalid_argument")),
@@ -186,6 +190,22 @@ def test_what_is_no_call_is_refused(
     http_world: World, body: bytes, headers: dict[str, str], expected: tuple[int, str]
 ) -> None:
     assert code(call(http_world.score.http_address, "/score.v1.UploadService/StartUpload", body, headers)) == expected
+
+
+def test_a_message_that_does_not_come_is_given_up(http_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_bodies, "BODY_SECONDS", 0.5)
+    host, _, port = http_world.score.http_address.rpartition(":")
+    head = b"POST /score.v1.UploadService/StartUpload HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(head + b"Content-Length: 100\r\n\r\n{")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_what_was_parsed_of_a_refused_message_is_let_go() -> None:
+    with pytest.raises(ValueError, match="object_id") as caught:
+        connect_codecs.OneAtATime().decode(b'{"object_id": [' + b"{}," * 1000 + b"{}]}", StartUploadRequest)
+    assert caught.value.__context__ is None
+    assert len(str(caught.value)) <= 300
 
 
 def test_what_is_not_there_is_said(http_world: World) -> None:
