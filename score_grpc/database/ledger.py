@@ -175,11 +175,21 @@ class Ledger:
 
         False where there is nothing to take: another process holds the lease, or it is no longer live.
         """
+        return self._take_completion(upload_id, LIVE)
+
+    def resume_completion(self, upload_id: str) -> bool:
+        """Take a COMPLETING upload that nobody else works on, for this process to complete; False as above.
+
+        One that was led back to OPEN stays so until a client asks again: its parts may be replaced at this moment.
+        """
+        return self._take_completion(upload_id, [UploadState.COMPLETING])
+
+    def _take_completion(self, upload_id: str, states: Sequence[UploadState]) -> bool:
         now = microseconds()
         with self._database.write() as connection:
             row = upload_row(connection, upload_id, lock=True)
             taken = row.state == UploadState.COMPLETING.value and row.lease_until > now
-            if row.state not in _LIVE_STATES or (taken and row.lease_owner != self._owner):
+            if UploadState(row.state) not in states or (taken and row.lease_owner != self._owner):
                 return False
             _set_state(
                 connection,

@@ -113,7 +113,7 @@ class Completions:
 
     def _work(self, upload_id: str) -> None:
         try:
-            if self._ledger.begin_completion(upload_id):
+            if self._ledger.resume_completion(upload_id):
                 with self._lock:
                     self._working.add(upload_id)
                 self._environment.claims.drop_all(upload_id)
