@@ -90,20 +90,29 @@ class Ledger:
             return _with_totals(connection, row) if row.state in _LIVE_STATES else None
 
     def abort(self, upload_id: str, reason: AbortReason) -> Upload:
-        """Make a live upload ABORTED. Aborting an aborted one changes nothing. Raises UploadNotOpenError."""
+        """Make a live upload ABORTED. Aborting an aborted one changes nothing. Raises UploadNotOpenError.
+
+        The lease of a completion under way stays, as nobody's: until it ends the store may still be assembling.
+        """
         with self._database.write() as connection:
-            upload = _with_totals(connection, upload_row(connection, upload_id, lock=True))
+            row = upload_row(connection, upload_id, lock=True)
+            upload = _with_totals(connection, row)
             if upload.state is UploadState.COMPLETED:
                 require_open(upload)
             if upload.state in LIVE:
-                ended = {"abort_reason": reason.value, "lease_owner": "", "lease_until": 0}
+                lease_until = row.lease_until if upload.state is UploadState.COMPLETING else 0
+                ended = {"abort_reason": reason.value, "lease_owner": "", "lease_until": lease_until}
                 _set_state(connection, upload_id, UploadState.ABORTED, **ended)
                 connection.execute(sql_delete(UPLOAD_PARTS).where(UPLOAD_PARTS.c.upload_id == upload_id))
             return _with_totals(connection, upload_row(connection, upload_id))
 
     def note_freed(self, upload_id: str) -> None:
-        """Note that the store holds nothing of an ABORTED upload any more."""
-        is_over = (UPLOADS.c.upload_id == upload_id) & (UPLOADS.c.state == UploadState.ABORTED.value)
+        """Note that the store holds nothing of an ABORTED upload any more.
+
+        Not while the lease of its completion runs, see `abort`: who collects frees it once more after that.
+        """
+        is_assembling = (UPLOADS.c.lease_owner == "") & (UPLOADS.c.lease_until > microseconds())
+        is_over = (UPLOADS.c.upload_id == upload_id) & (UPLOADS.c.state == UploadState.ABORTED.value) & ~is_assembling
         freed = {"is_freed": True, "lease_owner": "", "lease_until": 0}
         with self._database.write(durable=False) as connection:
             connection.execute(update(UPLOADS).where(is_over).values(freed))
