@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
@@ -18,11 +19,13 @@ import pytest
 from score.v1.object_service_pb2 import GetObjectRequest, ListObjectsRequest
 from score.v1.upload_service_pb2 import OpenUpload, WriteUploadRequest
 from score.v1.upload_service_pb2_grpc import UploadServiceStub
+from song_score_client.commands.group import report
 from song_score_client.commands.score import app as score_app
 from song_score_client.commands.song import app as song_app
 from song_score_client.connection import Connection, RetryPolicy
 from song_score_client.errors import (
     AccessError,
+    ClientError,
     ConfigurationError,
     DeadlineExceededError,
     FieldInvalidError,
@@ -209,6 +212,9 @@ def ask(address: str, **options: object) -> None:
         (500, b'{"code": "no such code"}', "application/json", ServiceError, 1),
         (500, b'{"code": "internal", "details": [{}]}', "application/json", ServiceError, 1),
         (500, b"[]", "application/json", ServiceError, 1),
+        (500, b"[" * 60_000, "application/json", ServiceError, 1),
+        (500, b" " * 100_000, "application/json", UnreachableError, 3),
+        (200, b"\xff" * 100, "application/proto", UnimplementedError, 1),
         (599, b"", "text/plain", ServiceError, 1),
     ],
 )
@@ -222,6 +228,29 @@ def test_what_a_proxy_says_becomes_an_error_that_fits(
     assert str(server.port) in raised.value.message
     assert "top-secret" not in str(raised.value)
     assert "top-secret" in server.headers[0]["authorization"]
+
+
+@pytest.mark.parametrize(
+    "request_", [HttpRequest("PUT", url) for url in ("http://[x", "http://:80/", "http://a:b/", "file:///etc/passwd")]
+)
+def test_what_is_no_address_fails_like_a_connection(request_: HttpRequest) -> None:
+    with pytest.raises(HTTPException), HttpConnections().exchange(request_):
+        pass
+
+
+@pytest.mark.parametrize(("path", "value"), [("/\u0142secret", "a"), ("/", "secret\nb"), ("/", "secret\u0142")])
+def test_what_cannot_be_sent_fails_without_being_shown(path: str, value: str) -> None:
+    with StrangeServer(200, b"", "text/plain") as server:
+        asked = HttpRequest("PUT", f"http://127.0.0.1:{server.port}{path}", {"A": value})
+        with pytest.raises(HTTPException) as raised, HttpConnections().exchange(asked):
+            pass
+    assert "secret" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_words_of_a_server_do_not_change_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    report("score", ClientError("one\n\x1b]0;two\x07"))
+    assert capsys.readouterr().err == "score: one\n\N{REPLACEMENT CHARACTER}]0;two\N{REPLACEMENT CHARACTER}\n"
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again() -> None:

@@ -10,12 +10,14 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPResponse
 from typing import Any, NoReturn, Self
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
 from song_score_client.http_connections import HTTP_FAILURES, HttpConnections, HttpRequest
@@ -164,15 +166,17 @@ class ConnectMethod(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # 
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             with self._connections.exchange(asked, timeout_seconds=timeout) as answer:
-                data = _read(answer, deadline, MAX_ANSWER_BYTES)
+                is_ok = answer.status == HTTPStatus.OK
+                data = _read(answer, deadline, MAX_ANSWER_BYTES if is_ok else MAX_ERROR_BYTES)
         except TimeoutError:
             raise ConnectError(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time") from None
         except ssl.SSLError as error:
             raise _tls_error(error) from None
         except HTTP_FAILURES as error:
             raise ConnectError(grpc.StatusCode.UNAVAILABLE, str(error) or type(error).__name__) from None
-        if answer.status == HTTPStatus.OK and _media_type(answer) == _TYPE:
-            return self._parse(data)
+        if is_ok and _media_type(answer) == _TYPE:
+            with suppress(DecodeError):
+                return self._parse(data)
         raise _error_of(answer, data)
 
     def with_call(self, *_: object, **__: object) -> Any:  # noqa: ANN401 - never used
@@ -210,7 +214,7 @@ def _error_of(answer: HTTPResponse, data: bytes) -> ConnectError:
             packed = AnyMessage(type_url=f"type.googleapis.com/{detail['type']}")
             packed.value = base64.b64decode(value + "=" * (-len(value) % 4))
             status.details.append(packed)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         reason = f"HTTP {answer.status} {answer.reason}"
         if answer.status == HTTPStatus.OK or HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
             # A page for people, or a redirection to one: of a portal that wants a login, of another service.

@@ -107,7 +107,10 @@ class HttpConnections:
             if cancellation is not None:
                 cancellation.attach(connection)
             connection.sock.settimeout(timeout)
-            response = _send(connection, self._target(scheme, host, path), host, request)
+            try:
+                response = _send(connection, self._target(scheme, host, path), host, request)
+            except ValueError:  # of a header or an address from elsewhere; its text would show them
+                raise HTTPException("what is to be sent is no request of HTTP") from None
             yield response
         finally:
             if cancellation is not None:
@@ -204,9 +207,13 @@ def _send(
 
 def _take_apart(url: str) -> tuple[str, str, str]:
     """Return the scheme, `host[:port]` and the path with its query."""
-    scheme, host, path, query, _ = urlsplit(url)
-    if scheme not in _DEFAULT_PORTS or not host or "@" in host:
-        raise HTTPException("not an address of HTTP")
+    try:
+        scheme, host, path, query, _ = urlsplit(url)
+        is_address = scheme in _DEFAULT_PORTS and host and "@" not in host and _host_and_port(scheme, host)[0]
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise HTTPException("not an address of HTTP") from None
     return scheme, host, f"{path or '/'}{f'?{query}' if query else ''}"
 
 

@@ -81,8 +81,9 @@ def _end(program: str, problem: str, code: int) -> NoReturn:
 def report(program: str, error: ClientError) -> None:
     """Say on stderr what is wrong; violations follow, one a line, or as a table for people."""
     # One violation of a request's field is the message again.
-    violations = [(place, what) for place, what in getattr(error, "violations", ()) if what not in str(error)]
-    print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - this is what a command does
+    found = getattr(error, "violations", ())
+    violations = [(_plain(place), _plain(what)) for place, what in found if what not in str(error)]
+    print(f"{program}: {_plain(str(error))}", file=sys.stderr)  # noqa: T201 - this is what a command does
     if violations and sys.stderr.isatty():
         from song_score_client.commands.output import print_violations  # noqa: PLC0415 - brings rich with it
 
@@ -90,3 +91,8 @@ def report(program: str, error: ClientError) -> None:
         return
     for place, what in violations:
         print(f"  {place or '(document)'}: {what}", file=sys.stderr)  # noqa: T201 - as above
+
+
+def _plain(text: str) -> str:
+    """Return the text without what would change a terminal: a server's words may be in it."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -22,7 +22,8 @@ from song_score_client.errors import (
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.parts import Parts
 
-_MAX_ERROR_BYTES = 64 * 1024
+MAX_WORDS_BYTES = 64 * 1024
+"""Read of an answer that has no bytes of an object."""
 _CORRUPT = {"BadDigest", "InvalidDigest", "Md5Mismatch", "XAmzContentSHA256Mismatch", "CHUNK_CORRUPT"}
 """What stores call a body that is not the one that was signed."""
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE, HTTPStatus.PRECONDITION_FAILED}
@@ -101,14 +102,14 @@ class Tries:
 def _code_of(answer: HTTPResponse) -> str:
     """Return the code in an error's body: `<Code>` of a store's document, `reason` of Score's."""
     try:
-        body = answer.read(_MAX_ERROR_BYTES)
+        body = answer.read(MAX_WORDS_BYTES)
     except Exception:  # noqa: BLE001 - the status says enough
         return ""
     if found := _XML_CODE.search(body):
         return found[1].decode("ascii", "replace")
     try:
         reason = json.loads(body)["reason"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return reason if isinstance(reason, str) and reason.isidentifier() else ""
 

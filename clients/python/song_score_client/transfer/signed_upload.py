@@ -14,7 +14,7 @@ from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import LocalFile
 from song_score_client.transfer.parts import Parts, part_range
 from song_score_client.transfer.rate import RateLimit
-from song_score_client.transfer.signed_requests import Tries, headers_of, no_answer, refusal
+from song_score_client.transfer.signed_requests import MAX_WORDS_BYTES, Tries, headers_of, no_answer, refusal
 from song_score_client.transfer.upload_errors import ended_error
 
 OnPersisted = Callable[[UploadPart, str, str], None]
@@ -93,7 +93,7 @@ class SignedUpload:
             with self._score.connection.http.exchange(asked, cancellation=cancellation) as answer:
                 if answer.status // 100 != 2:  # noqa: PLR2004 - HTTP's own
                     raise refusal(answer, doing)
-                answer.read()
+                answer.read(MAX_WORDS_BYTES)
                 return answer.getheader("ETag") or ""
         except HTTP_FAILURES as error:
             raise no_answer(error, doing) from None
