@@ -136,7 +136,8 @@ class DownloadServiceServicer(object):
         """Hands out URLs to GET the object, or ranges of it, without any credential.
 
         Send `method` to `url` with exactly these `headers`; the answer is 206 with the range, or 200 with the whole.
-        Verify what comes by GetChunkManifest. 403 means expired: sign again.
+        Verify what comes by GetChunkManifest. 403 means expired, or not allowed any more: sign again, and you are told.
+        408, 429 and 5xx: the same request again, a little later.
 
         Errors: as ReadObject, and
         FAILED_PRECONDITION SIGNING_UNSUPPORTED use ReadObject.

@@ -47,7 +47,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MD5_NOT_REGISTERED: _ErrorReason.ValueType  # 10
     """FAILED_PRECONDITION. The MD5 is not the one registered in Song (metadata `registered`)."""
     ERROR_REASON_OBJECT_DIGEST_MISMATCH: _ErrorReason.ValueType  # 11
-    """FAILED_PRECONDITION. The persisted parts' MD5 is not the registered one. Example: one byte changed
+    """FAILED_PRECONDITION. The MD5 of the bytes that came is not the registered one. Example: one byte changed
     between `song submit` and `score upload`.
     """
     ERROR_REASON_GENERATION_CHANGED: _ErrorReason.ValueType  # 12
@@ -142,7 +142,7 @@ ERROR_REASON_SIZE_NOT_REGISTERED: ErrorReason.ValueType  # 9
 ERROR_REASON_MD5_NOT_REGISTERED: ErrorReason.ValueType  # 10
 """FAILED_PRECONDITION. The MD5 is not the one registered in Song (metadata `registered`)."""
 ERROR_REASON_OBJECT_DIGEST_MISMATCH: ErrorReason.ValueType  # 11
-"""FAILED_PRECONDITION. The persisted parts' MD5 is not the registered one. Example: one byte changed
+"""FAILED_PRECONDITION. The MD5 of the bytes that came is not the registered one. Example: one byte changed
 between `song submit` and `score upload`.
 """
 ERROR_REASON_GENERATION_CHANGED: ErrorReason.ValueType  # 12

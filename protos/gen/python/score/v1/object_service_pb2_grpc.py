@@ -114,8 +114,8 @@ class ObjectServiceServicer(object):
 
     def VerifyObject(self, request, context):
         """Reads all bytes of an object again, in the background, and compares them with the parts' digests and the
-        registered MD5. Answers at once, with `verification_run`; ask GetObject until that is absent. Repeating
-        the call attaches to the run under way.
+        registered MD5. Answers at once, with `verification_run`; ask GetObject (with `allow_unpublished`) until that
+        is absent. Meanwhile `verification` says what was known before. Repeating the call attaches to the run under way.
 
         What comes of it: VERIFIED with `verify_time`, or UNVERIFIED with `damaged_part_numbers`. A damaged object
         is mended by uploading the same bytes again; it keeps its id, and gets a further generation.

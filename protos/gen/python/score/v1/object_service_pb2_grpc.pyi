@@ -50,8 +50,8 @@ class ObjectServiceStub:
     """
     VerifyObject: _grpc.UnaryUnaryMultiCallable[_object_service_pb2.VerifyObjectRequest, _object_service_pb2.VerifyObjectResponse]
     """Reads all bytes of an object again, in the background, and compares them with the parts' digests and the
-    registered MD5. Answers at once, with `verification_run`; ask GetObject until that is absent. Repeating
-    the call attaches to the run under way.
+    registered MD5. Answers at once, with `verification_run`; ask GetObject (with `allow_unpublished`) until that
+    is absent. Meanwhile `verification` says what was known before. Repeating the call attaches to the run under way.
 
     What comes of it: VERIFIED with `verify_time`, or UNVERIFIED with `damaged_part_numbers`. A damaged object
     is mended by uploading the same bytes again; it keeps its id, and gets a further generation.
@@ -134,8 +134,8 @@ class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _object_service_pb2.VerifyObjectResponse:
         """Reads all bytes of an object again, in the background, and compares them with the parts' digests and the
-        registered MD5. Answers at once, with `verification_run`; ask GetObject until that is absent. Repeating
-        the call attaches to the run under way.
+        registered MD5. Answers at once, with `verification_run`; ask GetObject (with `allow_unpublished`) until that
+        is absent. Meanwhile `verification` says what was known before. Repeating the call attaches to the run under way.
 
         What comes of it: VERIFIED with `verify_time`, or UNVERIFIED with `damaged_part_numbers`. A damaged object
         is mended by uploading the same bytes again; it keeps its id, and gets a further generation.

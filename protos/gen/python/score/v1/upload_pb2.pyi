@@ -147,7 +147,7 @@ class Upload(_message.Message):
     `(n - 1) * part_size_bytes`. A multiple of 1 MiB, chosen by the server.
     """
     part_total: _builtins.int
-    """How many parts make the whole: `size_bytes / part_size_bytes` rounded up, at most 10 000."""
+    """How many parts make the whole: `size_bytes / part_size_bytes` rounded up, at most 10 000; 0 for an empty object."""
     persisted_part_total: _builtins.int
     """How many parts are persisted. Never decreases, but for parts that are replaced or whose bytes
     were found damaged.

@@ -659,7 +659,7 @@ class PartToRecord(_message.Message):
     md5: _builtins.str
     """MD5 it was signed with. Required."""
     store_etag: _builtins.str
-    """`ETag` of the store's answer. Required."""
+    """`ETag` of the store's answer, with its quotes or without. Required."""
     def __init__(
         self,
         *,

@@ -26,7 +26,15 @@ class UploadServiceStub:
 
     Where streams can't pass, step 3 is SignUploadParts, an HTTP PUT for each part, and RecordUploadParts; all
     of that is unary and works over HTTP/1.1. Streams and signed URLs may be mixed within one upload. Many small
-    files go up by WriteObjects, which needs none of the other steps.
+    files go up by WriteObjects, which needs none of the other steps. An empty object has no parts: step 4 follows
+    step 1.
+
+    Over HTTP/1.1 every unary method of Score is `POST /score.v1.<Service>/<Method>` by the Connect protocol, in
+    JSON (proto3's: 64-bit numbers are strings, fields of the default value are left out) or binary, on a port of its
+    own, where the server has one. A token goes as `authorization: Bearer <token>`, in gRPC's metadata or as a header.
+
+    Read answers while you send: to a client that reads none, a stream sooner or later stands still, in both
+    directions.
 
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
@@ -105,8 +113,9 @@ class UploadServiceStub:
     Message order: `announce` up to 500 object ids that will follow, so that Song is asked about all of them
     at once; more may be announced at any time. Then for each object `open`, its `chunk`s in order (none
     for an empty object), and `finish`. The server answers each object with one `WriteObjectsResponse`, in
-    the order opened: the object, visible and VERIFIED, or why it was refused. Answers may trail; after the
-    client's half-close the server sends what is left and ends the stream.
+    the order opened: the object, visible and VERIFIED, or why it was refused. An answer may wait for a
+    later message of the client, or for its half-close: don't wait for it before you send on. After the
+    half-close the server sends what is left and ends the stream.
 
     What is always true:
       - An object has at most 16 MiB. Larger ones go by StartUpload.
@@ -122,8 +131,8 @@ class UploadServiceStub:
     How to resume: open a new stream with the objects that were not answered.
 
     In `refusal`: every error of StartUpload, FIELD_INVALID also where more or fewer bytes come than `size_bytes`,
-    OBJECT_DIGEST_MISMATCH, CHUNK_CORRUPT (retry), STORE_UNAVAILABLE (retry), STORE_FULL, CHANGING (retry: another
-    call writes, replaces or publishes the same object).
+    OBJECT_DIGEST_MISMATCH (metadata `computed_md5`, `registered_md5`), CHUNK_CORRUPT (retry), STORE_UNAVAILABLE
+    (retry), STORE_FULL, CHANGING (retry: another call writes, replaces or publishes the same object).
 
     Errors of the stream:
       INVALID_ARGUMENT FIELD_INVALID          a message out of its order, or more ids than 500.
@@ -145,8 +154,9 @@ class UploadServiceStub:
     How to use one: send `method` to `url` with exactly these `headers` and the part's bytes as the body,
     within `expire_time`; Content-Length is the part's size. The MD5 is part of the signature, so a body that
     was corrupted on the way is refused by the store itself. A 2xx answer has an `ETag` header: give it to
-    RecordUploadParts, together with many others. 403 means expired: sign again. Ask just in time: for the
-    parts of the next minutes, not of the whole file.
+    RecordUploadParts as it is, together with many others. 403 means expired, or not allowed any more: sign again,
+    and you are told. Other 4xx: GetUpload tells whether to send the part again; 408, 429 and 5xx: the same request
+    again, a little later. Ask just in time: for the parts of the next minutes, not of the whole file.
 
     Errors:
       NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
@@ -154,8 +164,9 @@ class UploadServiceStub:
       FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
       FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  the analysis left UNPUBLISHED meanwhile.
       FAILED_PRECONDITION SIGNING_UNSUPPORTED use WriteUpload.
-      INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, a number outside the upload, a bad
-                                              MD5 or lifetime.
+      INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, a part twice, a number outside the
+                                              upload, a bad MD5 or lifetime.
+      RESOURCE_EXHAUSTED STORE_FULL           persisted parts are kept; resume when there is space.
       UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
     """
     RecordUploadParts: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.RecordUploadPartsRequest, _upload_service_pb2.RecordUploadPartsResponse]
@@ -169,7 +180,8 @@ class UploadServiceStub:
       NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
       PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
       FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
-      INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, or a number outside the upload.
+      INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, a part twice, a number outside the
+                                              upload, a bad MD5, or no ETag.
       UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
     """
     GetUpload: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.GetUploadRequest, _upload_service_pb2.GetUploadResponse]
@@ -230,7 +242,15 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Where streams can't pass, step 3 is SignUploadParts, an HTTP PUT for each part, and RecordUploadParts; all
     of that is unary and works over HTTP/1.1. Streams and signed URLs may be mixed within one upload. Many small
-    files go up by WriteObjects, which needs none of the other steps.
+    files go up by WriteObjects, which needs none of the other steps. An empty object has no parts: step 4 follows
+    step 1.
+
+    Over HTTP/1.1 every unary method of Score is `POST /score.v1.<Service>/<Method>` by the Connect protocol, in
+    JSON (proto3's: 64-bit numbers are strings, fields of the default value are left out) or binary, on a port of its
+    own, where the server has one. A token goes as `authorization: Bearer <token>`, in gRPC's metadata or as a header.
+
+    Read answers while you send: to a client that reads none, a stream sooner or later stands still, in both
+    directions.
 
     Deadlines: 30 seconds suit every unary call, 60 seconds StartUpload; streams have none. Keep-alive pings at
     most every 20 seconds: faster ones end the connection.
@@ -325,8 +345,9 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         Message order: `announce` up to 500 object ids that will follow, so that Song is asked about all of them
         at once; more may be announced at any time. Then for each object `open`, its `chunk`s in order (none
         for an empty object), and `finish`. The server answers each object with one `WriteObjectsResponse`, in
-        the order opened: the object, visible and VERIFIED, or why it was refused. Answers may trail; after the
-        client's half-close the server sends what is left and ends the stream.
+        the order opened: the object, visible and VERIFIED, or why it was refused. An answer may wait for a
+        later message of the client, or for its half-close: don't wait for it before you send on. After the
+        half-close the server sends what is left and ends the stream.
 
         What is always true:
           - An object has at most 16 MiB. Larger ones go by StartUpload.
@@ -342,8 +363,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         How to resume: open a new stream with the objects that were not answered.
 
         In `refusal`: every error of StartUpload, FIELD_INVALID also where more or fewer bytes come than `size_bytes`,
-        OBJECT_DIGEST_MISMATCH, CHUNK_CORRUPT (retry), STORE_UNAVAILABLE (retry), STORE_FULL, CHANGING (retry: another
-        call writes, replaces or publishes the same object).
+        OBJECT_DIGEST_MISMATCH (metadata `computed_md5`, `registered_md5`), CHUNK_CORRUPT (retry), STORE_UNAVAILABLE
+        (retry), STORE_FULL, CHANGING (retry: another call writes, replaces or publishes the same object).
 
         Errors of the stream:
           INVALID_ARGUMENT FIELD_INVALID          a message out of its order, or more ids than 500.
@@ -377,8 +398,9 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         How to use one: send `method` to `url` with exactly these `headers` and the part's bytes as the body,
         within `expire_time`; Content-Length is the part's size. The MD5 is part of the signature, so a body that
         was corrupted on the way is refused by the store itself. A 2xx answer has an `ETag` header: give it to
-        RecordUploadParts, together with many others. 403 means expired: sign again. Ask just in time: for the
-        parts of the next minutes, not of the whole file.
+        RecordUploadParts as it is, together with many others. 403 means expired, or not allowed any more: sign again,
+        and you are told. Other 4xx: GetUpload tells whether to send the part again; 408, 429 and 5xx: the same request
+        again, a little later. Ask just in time: for the parts of the next minutes, not of the whole file.
 
         Errors:
           NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
@@ -386,8 +408,9 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
           FAILED_PRECONDITION ANALYSIS_NOT_UNPUBLISHED  the analysis left UNPUBLISHED meanwhile.
           FAILED_PRECONDITION SIGNING_UNSUPPORTED use WriteUpload.
-          INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, a number outside the upload, a bad
-                                                  MD5 or lifetime.
+          INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, a part twice, a number outside the
+                                                  upload, a bad MD5 or lifetime.
+          RESOURCE_EXHAUSTED STORE_FULL           persisted parts are kept; resume when there is space.
           UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
         """
 
@@ -407,7 +430,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND UPLOAD_NOT_FOUND, UPLOAD_ABORTED  start again with StartUpload.
           PERMISSION_DENIED SCOPE_MISSING         needs WRITE on the study.
           FAILED_PRECONDITION UPLOAD_NOT_OPEN     it is completing or complete.
-          INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, or a number outside the upload.
+          INVALID_ARGUMENT FIELD_INVALID          no part or more than 256, a part twice, a number outside the
+                                                  upload, a bad MD5, or no ETag.
           UNAVAILABLE SONG_UNAVAILABLE, STORE_UNAVAILABLE  retry.
         """
 
