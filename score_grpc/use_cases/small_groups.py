@@ -18,7 +18,13 @@ import structlog
 from byte_path.digests import PartDigest
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
-from score_grpc.domain.errors import DrainingError, ObjectDigestMismatchError, ObjectNotRegisteredError, ScoreError
+from score_grpc.domain.errors import (
+    DrainingError,
+    ObjectDigestMismatchError,
+    ObjectNotRegisteredError,
+    ScoreError,
+    StoreUnavailableError,
+)
 from score_grpc.domain.parts import PartPlan
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification
@@ -166,12 +172,16 @@ class SmallObjectStorer:
     def _store_new(self, principal: Principal, new: Sequence[SmallObject]) -> Sequence[SmallObject]:
         """Store objects that hold nothing so far; return those whose object has an upload, or bytes, by now."""
         reserved = {upload.object_id: upload for upload in self._small_objects.reserve(list(map(_upload, new)))}
-        # Nobody else knows these uploads: what does not come to be visible is given up, whatever the reason.
+        # Nobody else knows these uploads: what does not come to be visible is given up.
         given_up = {upload.upload_id for upload in reserved.values()}
         visible: Mapping[str, StoredObject] = {}
         try:
             held = [item for item in new if item.object_id in reserved]
             found = self._put(held, reserved)
+            # Without an answer the store may yet store it: that key is another's to free when the lease has run out.
+            given_up -= {
+                reserved[item.object_id].upload_id for item in held if isinstance(item.outcome, StoreUnavailableError)
+            }
             put = [item for item in held if item.outcome is None]
             self._decide(principal, put, {})
             kept = [item for item in put if item.outcome is None]

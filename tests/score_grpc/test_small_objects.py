@@ -33,6 +33,7 @@ from song_score_client.errors import (
     ServiceError,
     SongUnavailableError,
 )
+from sqlalchemy import text
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
 from score_grpc.domain import limits
@@ -582,11 +583,10 @@ def test_songs_word_of_the_announcement_is_not_taken_for_a_no(world: World) -> N
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (StoreUnavailableError("the store is away: retry in a while"), "STORE_UNAVAILABLE"),
         (StoreFullError("the store is full: free some space"), "STORE_FULL"),
         (ZeroDivisionError("a defect"), "UNKNOWN_ERROR"),
     ],
-    ids=["away", "full", "a defect"],
+    ids=["full", "a defect"],
 )
 def test_what_the_store_refuses_is_refused_alone_and_its_key_is_freed(
     world: World, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
@@ -604,10 +604,39 @@ def test_what_the_store_refuses_is_refused_alone_and_its_key_is_freed(
     monkeypatch.setattr(store, "put", put)
     answers = write(world, *smalls)
     assert reasons(answers) == ["OK", reason, "OK"]
-    assert answers[1].refusal.retryable == (reason == "STORE_UNAVAILABLE")
+    assert not answers[1].refusal.retryable
     assert "defect" not in answers[1].refusal.message
     left = world.settings.data_dir / "objects/data/object-1"
     assert left.exists()  # it was stored, and then something failed
+    assert world.score.collector.collect_expired(datetime.now(UTC)) == 1
+    assert not left.exists()
+    monkeypatch.undo()
+    assert reasons(write(world, *smalls)) == ["OK"] * 3
+    assert bytes(read(world, "object-1")[0].data) == smalls[1].data
+
+
+def test_what_the_store_stores_after_all_though_it_gave_no_answer_is_freed_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smalls = register(world, 3)
+    store: ObjectStore = world.score.environment.store
+    real = store.put
+
+    def put(key: str, data: Sequence[memoryview]) -> StoredBytes:
+        if key.endswith("object-1"):
+            raise StoreUnavailableError("the store is away: retry in a while")
+        return real(key, data)
+
+    monkeypatch.setattr(store, "put", put)
+    answers = write(world, *smalls)
+    assert reasons(answers) == ["OK", "STORE_UNAVAILABLE", "OK"]
+    assert answers[1].refusal.retryable
+    assert world.score.collector.collect_expired(datetime.now(UTC)) == 0
+    real("data/object-1", [memoryview(smalls[1].data)])
+    left = world.settings.data_dir / "objects/data/object-1"
+    assert left.exists()
+    with world.score._database.write() as connection:  # the lease has run out
+        connection.execute(text("UPDATE uploads SET lease_until = 1 WHERE lease_until > 0"))
     assert world.score.collector.collect_expired(datetime.now(UTC)) == 1
     assert not left.exists()
     monkeypatch.undo()
