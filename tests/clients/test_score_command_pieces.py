@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from score.v1.stored_object_pb2 import StoredObject
+from song_score_client.commands import upload
 from song_score_client.errors import LocalFileError
 from song_score_client.manifest_source import ManifestError, load_manifest
 from song_score_client.manifests import download_object_ids, upload_entries
 from song_score_client.output_layout import OutputLayout
 from song_score_client.progress import FileProgress, Meter, Progress
 from song_score_client.quantities import format_bytes, format_seconds, parse_rate
-from song_score_client.targets import DuplicateTargetsError, choose_targets, safe_name
+from song_score_client.targets import DuplicateTargetsError, choose_targets, prepare_target, require_room, safe_name
 from song_score_client.transfer.batch import Batch, Outcome, Receipt, StoppedError, Transfer
 from song_score_client.transfer.listener import Listener
+from song_score_client.transfer.local_file import open_file
 
 MD5 = "0123456789abcdef" * 2
 RECEIPT = Receipt(1, 1, 0, MD5)
@@ -210,3 +212,18 @@ def test_a_batch_that_fails_fast_stops_whoever_moves_or_waits_for_the_rate() -> 
         batch, Transfer("slow", "1", 1, wait), Transfer("bad", "2", 1, fail), Transfer("later", "3", 1, wait)
     )
     assert [type(outcome.error) for outcome in outcomes] == [StoppedError, LocalFileError, StoppedError]
+
+
+@pytest.mark.parametrize("length", [248, 255, 400])
+def test_a_name_too_long_for_the_disk_is_its_own_files_failure(tmp_path: Path, length: int) -> None:
+    target = tmp_path / ("x" * length)
+    require_room(tmp_path, {target: 1})
+    with pytest.raises(LocalFileError, match="--output-layout id"):
+        prepare_target(target, tmp_path)
+
+
+def test_a_path_that_no_file_can_have_is_its_own_files_failure() -> None:
+    path = Path("a\0b")
+    assert upload._size_bytes(path) == 0
+    with pytest.raises(LocalFileError, match="null"), open_file(path):
+        pass

@@ -1,5 +1,6 @@
 """Where downloads go: names that a server sent, made into paths that stay in the output folder."""
 
+import errno
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -49,9 +50,14 @@ def prepare_target(target: Path, directory: Path) -> None:
             raise LocalFileError(f"{target.parent} is a symbolic link: nothing is written through it")
         prepare_output_dir(target.parent)
     for path in (target, target.with_name(f"{target.name}.partial"), target.with_name(f".{target.name}.score")):
-        if path.is_symlink():
+        try:
+            is_link, is_other = path.is_symlink(), path.exists() and not path.is_file()
+        except OSError as error:
+            remedy = "; --output-layout id gives it a short name" if error.errno == errno.ENAMETOOLONG else ""
+            raise LocalFileError(f"{path}: {error.strerror}{remedy}") from error
+        if is_link:
             raise LocalFileError(f"{path} is a symbolic link: it is neither followed nor replaced")
-        if path.exists() and not path.is_file():
+        if is_other:
             raise LocalFileError(f"{path} is not a file")
 
 
@@ -63,7 +69,7 @@ def require_room(directory: Path, sizes: Mapping[Path, int]) -> None:
     wanted = sum(
         size_bytes
         for path, size_bytes in sizes.items()
-        if not path.exists() and not path.with_name(f"{path.name}.partial").exists()
+        if not _is_there(path) and not _is_there(path.with_name(f"{path.name}.partial"))
     )
     folder = directory if directory.is_dir() else directory.absolute().parent
     if not folder.is_dir():
@@ -81,6 +87,13 @@ def safe_name(name: str) -> str:
     plain = "".join(char if char.isprintable() and char not in "/\\" else "_" for char in name)
     bare = plain.lstrip(".")
     return "_" * (len(plain) - len(bare)) + bare or "_"
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False  # its own turn says what is wrong
 
 
 def _target(stored: StoredObject, directory: Path, layout: OutputLayout) -> Path:

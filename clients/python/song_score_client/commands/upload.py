@@ -152,7 +152,7 @@ def upload_transfers(score: ScoreClient, entries: Sequence[ManifestEntry], chose
 def _size_bytes(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):
         return 0  # its own turn says what is wrong
 
 
