@@ -131,6 +131,13 @@ class Completions:
             with self._lock:
                 self._working.discard(upload_id)
                 self._running.pop(upload_id, None)
+        with suppress(Exception):  # the sweep finds it too, once the lease has run out
+            self._go_on_if_begun_again(upload_id)
+
+    def _go_on_if_begun_again(self, upload_id: str) -> None:
+        """Work for a call that began the completion anew while the last one was just ending, and waits for that one."""
+        if not self._failures[upload_id] and self._ledger.completion(upload_id) is not None:
+            self._run(upload_id)
 
     def _give_up_after_some(self, upload_id: str) -> None:
         """Let the sweep try a completion again that ended unexpectedly; after some tries, lead it back to OPEN."""

@@ -196,5 +196,6 @@ class VerificationRuns:
             _log.warning("verification paused", object_id=stored.object_id, error=str(error))
         finally:
             with self._lock:
-                self._working.pop(stored.object_id, None)
+                if self._working.get(stored.object_id) is stored:  # else a further generation's work has begun
+                    del self._working[stored.object_id]
             self._wake.set()

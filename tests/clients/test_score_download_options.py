@@ -214,10 +214,11 @@ def test_options_may_stand_before_the_command(score: ScoreCommand, object_id: st
 def test_a_byte_that_flips_on_the_way_costs_a_chunk_and_is_never_written(
     score: ScoreCommand, object_id: str, data: bytes, tmp_path: Path
 ) -> None:
-    proxy = FaultProxy(int(score.environment["SCORE_URL"].rpartition(":")[2]), lambda _fault: None)
+    proxy = FaultProxy(lambda _: None)
+    port = proxy.open_door(int(score.environment["SCORE_URL"].rpartition(":")[2]))
     proxy.plan([Fault("flip", "down", PART + 100_000, 3), Fault("cut", "down", 2 * PART)])
     arguments = ["download", "--object-id", object_id, "--output-dir", tmp_path, "--offset", 5]
-    (done,) = score.events(*arguments, "--score", f"127.0.0.1:{proxy.port}")
+    (done,) = score.events(*arguments, "--score", f"127.0.0.1:{port}")
     assert done["total"] == SIZE - 5
     assert (tmp_path / f"a.txt.range-5-{SIZE - 5}").read_bytes() == data[5:]
 

@@ -149,22 +149,22 @@ def side(
     request: pytest.FixtureRequest, open_world: Callable[..., World], tmp_path: Path, data: bytes
 ) -> Iterator[Side]:
     settings: dict[str, object] = {}
+    proxy = FaultProxy(lambda _: None)
     if request.param == "s3":
         server: seaweed.SeaweedFS = request.getfixturevalue("seaweedfs")
-        proxy = FaultProxy(int(server.endpoint.rpartition(":")[2]), lambda _: None)
+        proxy_port = proxy.open_door(int(server.endpoint.rpartition(":")[2]))
         settings = {
             "store": "s3",
             "s3_bucket": seaweed.BUCKET,
             "s3_endpoint": server.endpoint,
-            "s3_public_endpoint": f"http://127.0.0.1:{proxy.port}",
+            "s3_public_endpoint": f"http://127.0.0.1:{proxy_port}",
             "s3_region": seaweed.REGION,
             "s3_access_key": seaweed.ACCESS_KEY_ID,
             "s3_secret_key": seaweed.SECRET_ACCESS_KEY,
         }
     else:
         port = free_port()
-        proxy = FaultProxy(port, lambda _: None)
-        settings = {"http_port": port, "public_http_url": f"http://127.0.0.1:{proxy.port}"}
+        settings = {"http_port": port, "public_http_url": f"http://127.0.0.1:{proxy.open_door(port)}"}
     world = open_world(**settings)
     world.register(ID, data)
     world.start(ID)  # in small parts, which every client joins
@@ -375,8 +375,8 @@ def test_an_empty_file_needs_no_url(side: Side) -> None:
 @pytest.fixture
 def narrow_gate(side: Side) -> Iterator[FaultProxy]:
     """A way to Score that cuts whatever brings more than calls do."""
-    gate = FaultProxy(int(side.world.score.address.rpartition(":")[2]), lambda _: None)
-    side.address = f"127.0.0.1:{gate.port}"
+    gate = FaultProxy(lambda _: None)
+    side.address = f"127.0.0.1:{gate.open_door(int(side.world.score.address.rpartition(':')[2]))}"
     yield gate
     gate.close()
 
