@@ -65,6 +65,7 @@ def draw_scenario(draw: random.Random) -> Drawn:
     shape: Shape = draw.choice(("one file", "one file", "replacement", "many files"))
     way: Way = draw.choice(("stream", "signed", "mixed"))
     is_on_s3, is_on_postgresql = draw.random() < 0.6, draw.random() < 0.5
+    score_signs = not is_on_s3 or draw.random() < 0.4
     has_two = is_on_s3 and is_on_postgresql and draw.random() < 0.6
     is_short_lived = way != "stream" and draw.random() < 0.4
     places = {"one file": PLACES, "replacement": (*PLACES, *REPLACING_PLACES), "many files": SMALL_OBJECT_PLACES}[shape]
@@ -76,8 +77,9 @@ def draw_scenario(draw: random.Random) -> Drawn:
         is_on_s3=is_on_s3,
         is_on_postgresql=is_on_postgresql,
         replicas=2 if has_two else 1,
-        score_signs=not is_on_s3 or draw.random() < 0.4,
-        url_seconds=draw.choice((1, 2)) if is_short_lived else 0,
+        score_signs=score_signs,
+        # A store's begin with a whole second, so that 1 may leave nothing.
+        url_seconds=(draw.choice((1, 2)) if score_signs else 2) if is_short_lived else 0,
         flips=draw.random() < 0.25,
         place=place,
         place_count=draw.randrange(1, 20) if "small object" in place else draw.randrange(1, 3),

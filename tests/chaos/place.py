@@ -22,6 +22,8 @@ REASONS_ANY_FAULT_MAY_END_WITH = {
     "DRAINING",
     "CHUNK_CORRUPT",
 }
+ACCESS_ERRORS = 1
+"""How many clients of a run may end with a refused URL: on a busy machine a new one may be too old when it is used."""
 _NETWORK = ("cut", "cut", "stall", "slow")
 _KILLS = ("kill client", "kill server")
 _FULL_SPEED = 1e12
@@ -41,6 +43,7 @@ class Place:
         self.store_hurt = False
         self.store_faults = 0
         self.client_faults = 0
+        self._access_errors = 0
         self.clients = Clients(figures)
         self.servers = Servers(self.drawn, around, folder, figures)
         self.line = FaultProxy(self._happen_to_client)
@@ -73,9 +76,10 @@ class Place:
         kinds += ["refuse"] if self.drawn.way == "signed" else []
         later = round(size_bytes * 1.1)
         faults = [self._fault(draw.choice(kinds), direction, later) for _ in range(draw.randrange(5))]
-        if self.drawn.replicas > 1 or self.drawn.shape == "replacement":
-            kind = "kill server" if self.drawn.replicas > 1 else draw.choice(_KILLS)
-            faults.append(self._fault(kind, direction, size_bytes // 2))
+        if self.drawn.replicas > 1:
+            faults.append(self._fault("kill server", direction, size_bytes // 2))
+        elif self.drawn.shape != "one file":
+            faults.append(self._fault("kill client", direction, size_bytes // 2))
         self.line.plan(faults)
         # Bytes go up to the store as parts, and down when the whole is read back and when it is downloaded.
         wanted = [draw.choice(["cut", "stall", "refuse", "refuse", *flips]) for _ in range(draw.randrange(3))]
@@ -90,9 +94,11 @@ class Place:
     def check_error(self, reason: str, kind: str, message: str) -> None:
         """Count an error that a client ended with; it must be one that any fault may lead to."""
         self.figures.client_errors[reason or kind] += 1
+        self._access_errors += kind == "AccessError"
         assert message
         if not self.flipped:
             assert reason in REASONS_ANY_FAULT_MAY_END_WITH, (reason, message)
+            assert self._access_errors <= ACCESS_ERRORS, "clients take URLs again that were refused"
 
     def count_moved(self, direction: Direction, size_bytes: int) -> None:
         """Add what was moved since the last plan to the figures; `size_bytes` had to be."""

@@ -58,10 +58,9 @@ class OneFile:
         """Upload other bytes than before."""
         place = self._place
         self._former_md5, self._generation = self._md5, self._generation + 1
-        self._data = place.draw.randbytes(place.draw.choice(SIZES))
+        is_empty = self._generation > 1 and not self._data
+        self._data = place.draw.randbytes(place.draw.choice(SIZES[1:] if is_empty else SIZES))
         self._md5 = hashlib.md5(self._data).hexdigest()
-        if self._md5 == self._former_md5:  # empty again
-            self._generation -= 1
         self._file.write_bytes(self._data)
         place.around.song.register(place.name, len(self._data), self._md5)
         self._persisted = {}

@@ -89,7 +89,9 @@ class Servers:
     def start_upload(self, object_id: str, *, replace: bool) -> Upload:
         """Start the upload in small parts, past everything that goes wrong between client and Score."""
         request = StartUploadRequest(object_id=object_id, part_size_hint_bytes=PART, replace=replace)
-        return self._ask(lambda raw: raw.uploads.StartUpload(request, timeout=10).upload)
+        started = self._ask(lambda raw: raw.uploads.StartUpload(request, timeout=10))
+        assert started.HasField("upload"), started
+        return started.upload
 
     def parts(self, upload_id: str) -> Sequence[UploadPart]:
         """Return what is persisted of an upload."""
