@@ -33,6 +33,10 @@ class Running(Protocol):
     def address(self) -> str:
         """Where it listens, `host:port`."""
 
+    @property
+    def http_address(self) -> str:
+        """Where it listens for HTTP/1.1, `host:port`; empty where it doesn't, or `address` says it."""
+
     def stop(self) -> None:
         """Drain and stop."""
 
@@ -129,7 +133,8 @@ def serve_until_told(start: Callable[[], Running], tell_ready: Callable[[], None
         signal.signal(number, tell)
     running = start()
     if tell_ready is None:
-        _log.info("listening", address=running.address)
+        http = {"http_address": running.http_address} if running.http_address else {}
+        _log.info("listening", address=running.address, **http)
     else:
         tell_ready()
     told.wait()

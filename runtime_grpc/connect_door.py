@@ -5,6 +5,7 @@ need HTTP/2: their methods answer `unimplemented`.
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
@@ -41,6 +42,9 @@ _CODES = {
     if code is not grpc.StatusCode.OK
 }
 
+CALL_WAIT_SECONDS = 1.0
+"""How long a call waits while there are as many as may be at once."""
+
 Endpoint = Any
 """The library's endpoint of one method."""
 
@@ -48,8 +52,9 @@ Endpoint = Any
 class ConnectDoor:
     """A WSGI application: `POST /<service>/<method>`, and GET where a method has no side effects."""
 
-    def __init__(self, services: Sequence[Service], errors: ErrorTable, max_message_bytes: int) -> None:
-        """Serve the services beside their gRPC server."""
+    def __init__(self, services: Sequence[Service], errors: ErrorTable, max_message_bytes: int, max_calls: int) -> None:
+        """Serve the services beside their gRPC server; so many calls at once, with the time their messages take."""
+        self._calls = threading.Semaphore(max_calls)
         self._errors, self._max_message_bytes = errors, max_message_bytes
         self._endpoints: dict[str, Endpoint] = {}
         self._streams: set[str] = set()
@@ -78,9 +83,15 @@ class ConnectDoor:
         if size_bytes > self._max_message_bytes:
             text = f"the message has more than {self._max_message_bytes} bytes"
             return _refuse(start_response, "429 Too Many Requests", "resource_exhausted", text)
-        # Nor would it let go of a body that does not come.
-        environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(size_bytes))
-        return self._application(environ, start_response)
+        if not self._calls.acquire(timeout=CALL_WAIT_SECONDS):
+            text = "this server has as many calls over HTTP/1.1 as it takes: retry"
+            return _refuse(start_response, "503 Service Unavailable", "unavailable", text)
+        try:
+            # Nor would it let go of a body that does not come.
+            environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(size_bytes))
+            return list(self._application(environ, start_response))
+        finally:
+            self._calls.release()
 
     def _endpoint(
         self, path: str, method: MethodDescriptor, behavior: Callable[[Any, grpc.ServicerContext], Message]

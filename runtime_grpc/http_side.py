@@ -42,7 +42,7 @@ class HttpSide:
         self, services: Sequence[Service], errors: ErrorTable, others: Mapping[str, WSGIApplication] | None = None
     ) -> None:
         """Serve the unary methods of the services, and `others` under the paths that they are given by."""
-        door = ConnectDoor(services, errors, self._max_message_bytes)
+        door = ConnectDoor(services, errors, self._max_message_bytes, HTTP_WORKERS)
         applications: dict[str, WSGIApplication] = {f"/{service.name}": door for service in services}
         applications |= others or {}
 

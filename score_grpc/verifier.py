@@ -25,6 +25,7 @@ class Verifier:
     """The running process."""
 
     address = "none"
+    http_address = ""
 
     def __init__(self, settings: ScoreSettings, store: ObjectStore, database: Database, ledger: Ledger) -> None:
         """Work, over what was opened."""

@@ -37,6 +37,9 @@ class Both:
             raise
         self.song.use_score(self.score.address)
 
+    http_address = ""
+    """See `address`."""
+
     @property
     def address(self) -> str:
         """Where both listen, for people."""

@@ -107,7 +107,7 @@ def test_the_commands_of_the_readme_do_the_main_job(tmp_path: Path) -> None:
     assert block
     song, score = free_ports()
     script = block[1].replace(". .venv/bin/activate\n", "")
-    serve = f"song-score serve --song-port {song} --score-port {score} --log-level warning"
+    serve = f"song-score serve --song-port {song} --score-port {score} --score-http-port 0 --log-level warning"
     assert "song-score serve &" in script
     script = script.replace("song-score serve &", f"{serve} &")
     (tmp_path / "docs").symlink_to(ROOT / "docs")

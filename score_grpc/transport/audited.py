@@ -75,7 +75,7 @@ class Audited:
                 self._note(context, action or method, reason, request)
             raise
         if action is not None and method not in _WRITTEN_WITH_THE_CHANGE:
-            self._note(context, action, "OK", request, response)
+            self._note(context, action, _result(action, response), request, response)
         return response
 
     def _stream(
@@ -212,6 +212,11 @@ class Audited:
 
 def _reason(error: Exception) -> str:
     return (ERRORS.entry_of(error) or ERRORS.unknown).reason
+
+
+def _result(action: str, response: Any) -> str:  # noqa: ANN401 - messages of many kinds
+    """Return OK, or why a completion led back to OPEN."""
+    return (action == "complete" and response.upload.last_failure.reason) or "OK"
 
 
 def _item_reason(refusal: Any) -> str:  # noqa: ANN401 - a message

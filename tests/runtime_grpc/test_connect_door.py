@@ -7,6 +7,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from score.v1.object_service_pb2 import BatchGetObjectsRequest, BatchGetObjectsResponse
 from score.v1.upload_service_pb2 import StartUploadRequest, StartUploadResponse
 
-from runtime_grpc import connect_codecs, connect_door, http_bodies
+from runtime_grpc import connect_codecs, connect_door, http_bodies, http_side
 from score_grpc.transport.errors import ERRORS
 from song_grpc.__main__ import start_song
 from song_grpc.settings import SongSettings
@@ -199,6 +200,28 @@ def test_a_message_that_does_not_come_is_given_up(http_world: World, monkeypatch
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(head + b"Content-Length: 100\r\n\r\n{")
         assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_calls_that_never_come_whole_do_not_take_the_place_of_signed_urls(
+    open_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_side, "HTTP_WORKERS", 2)
+    monkeypatch.setattr(connect_door, "CALL_WAIT_SECONDS", 0.2)
+    address = open_world(http_port=0).score.http_address
+    host, _, port = address.rpartition(":")
+    head = b"POST /score.v1.UploadService/StartUpload HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    with ExitStack() as stuck:
+        for _ in range(2):
+            connection = stuck.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            connection.sendall(head + b"Content-Length: 100\r\n\r\n{")
+        path = "/score.v1.UploadService/StartUpload"
+        while (answer := call(address, path))[0] != 503:  # until both have arrived
+            assert answer[0] == 400
+        assert code(answer) == (503, "unavailable")
+        assert call(address, "/signed/v1/objects/a-file?Expires=1", None)[0] == 403
+    while (answer := call(address, path))[0] == 503:
+        pass
+    assert code(answer) == (400, "invalid_argument")
 
 
 def test_what_was_parsed_of_a_refused_message_is_let_go() -> None:

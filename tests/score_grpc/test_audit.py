@@ -84,6 +84,14 @@ def test_the_life_of_an_object_is_told(world: World) -> None:
     assert all(row["facts"]["client"].startswith("grpc-python/") for row in rows)
 
 
+def test_a_completion_that_finds_other_bytes_is_told_with_the_reason(world: World) -> None:
+    world.register(NAME, DATA)
+    upload = world.start(NAME)
+    world.send(upload, bytes(len(DATA)))
+    world.complete(upload)
+    assert story(kept(world, 2))[1] == ("complete", NAME, "ABC", "OBJECT_DIGEST_MISMATCH")
+
+
 def test_what_only_looks_leaves_nothing(world: World) -> None:
     world.store(NAME, DATA)
     world.raw.objects.GetObject(GetObjectRequest(object_id=NAME, allow_unpublished=True))
