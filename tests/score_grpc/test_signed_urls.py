@@ -3,9 +3,12 @@
 import base64
 import hashlib
 import http.client
+import io
 import json
+import logging
 import socket
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import structlog
 from score.v1.download_service_pb2 import SignDownloadRequest
 from score.v1.object_service_pb2 import GetObjectRequest
 from score.v1.upload_pb2 import UploadPart
@@ -529,14 +533,29 @@ def test_a_store_that_is_away_is_said_before_the_first_byte(http_world: World, t
     assert (status, answered) == (500, "STORED_BYTES_CORRUPT")
 
 
-def test_no_signature_is_ever_logged(http_world: World, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """All that our modules log from now on, whatever other tests have set the logs to."""
+    written = io.StringIO()
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(written),
+        processors=[structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+    )
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("runtime_grpc.", "score_grpc.")) and hasattr(module, "_log"):
+            monkeypatch.setattr(module, "_log", logger)
+    return written
+
+
+def test_no_signature_is_ever_logged(http_world: World, logged: io.StringIO, capfd: pytest.CaptureFixture[str]) -> None:
     upload_id, data = begun(http_world)
     part = part_of(data, 1)
     request = put_url(http_world, upload_id, 1, part)
     send(request, part)
     send(request, b"short")
     send(request.url + "0", part, method="PUT")
-    shown = "".join(capfd.readouterr()) + repr(request) + repr(urls(http_world))
+    shown = logged.getvalue() + "".join(capfd.readouterr()) + repr(request) + repr(urls(http_world))
     assert upload_id in shown  # it says what was called
     assert "Signature" not in shown
     assert request.url.rpartition("=")[2] not in shown
