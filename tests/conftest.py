@@ -1,8 +1,12 @@
 """Real servers for the tests that need them, started once for all."""
 
+import io
+import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from tests.servers.azurite import Azurite, AzuriteMissingError, azurite_command
 from tests.servers.rclone import Rclone, rclone_command
@@ -52,3 +56,18 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """All that our modules log from now on, whatever other tests have set the logs to."""
+    written = io.StringIO()
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(written),
+        processors=[structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+    )
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("runtime_grpc.", "score_grpc.")) and hasattr(module, "_log"):
+            monkeypatch.setattr(module, "_log", logger)
+    return written

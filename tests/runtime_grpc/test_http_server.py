@@ -1,6 +1,7 @@
 """The HTTP/1.1 server: bodies of any length in little memory, and nobody who can hold it up."""
 
 import http.client
+import io
 import socket
 import threading
 import time
@@ -201,12 +202,10 @@ def test_a_body_without_a_length_is_small(server: HttpServer) -> None:
         b"nonsense\r\n\r\n",
     ],
 )
-def test_what_is_no_request_is_refused(
-    server: HttpServer, request_head: bytes, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_request_is_refused(server: HttpServer, request_head: bytes, logged: io.StringIO) -> None:
     answer = asked(server, request_head)
     assert answer.split()[1] in {b"400", b"413", b"414", b"505"}
-    assert "Traceback" not in capsys.readouterr().out
+    assert "Traceback" not in logged.getvalue()
 
 
 def test_a_header_cannot_be_forged_by_an_underscore(server: HttpServer) -> None:
@@ -214,14 +213,12 @@ def test_a_header_cannot_be_forged_by_an_underscore(server: HttpServer) -> None:
     assert answer.endswith(b"POST /echo ")
 
 
-def test_an_unexpected_error_says_an_id_and_nothing_else(
-    server: HttpServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unexpected_error_says_an_id_and_nothing_else(server: HttpServer, logged: io.StringIO) -> None:
     answer = asked(server, b"GET /fail HTTP/1.1\r\nHost: a\r\n\r\n").decode()
     assert answer.startswith("HTTP/1.1 500")
     assert "secret" not in answer
     error_id = answer.partition("internal error ")[2].split(":")[0]
-    assert error_id in capsys.readouterr().out
+    assert error_id in logged.getvalue()
 
 
 @pytest.mark.parametrize("path", [b"/less", b"/more"])

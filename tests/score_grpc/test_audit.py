@@ -1,5 +1,6 @@
 """The audit: who asked for what, with what result, and never a secret."""
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -247,16 +248,15 @@ def test_entries_are_kept_when_the_database_comes_back(world: World, monkeypatch
 
 
 def test_what_no_database_takes_goes_to_the_log(
-    world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    world: World, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
 ) -> None:
     monkeypatch.setattr(limits, "AUDIT_QUEUE_ENTRIES", 1)
     monkeypatch.setattr(limits, "AUDIT_WAIT_SECONDS", 0.01)
     audit = Audit(AuditLog(world.score._database), timedelta(days=1))  # nobody writes
     audit.note(entry(1))
     audit.note(entry(2))
-    told = capfd.readouterr()
-    assert "audit entry not kept" in told.out + told.err
-    assert "object-2" in told.out + told.err
+    assert "audit entry not kept" in logged.getvalue()
+    assert "object-2" in logged.getvalue()
 
 
 def test_what_callers_make_up_fits_the_table(world: World) -> None:

@@ -5,10 +5,8 @@ import hashlib
 import http.client
 import io
 import json
-import logging
 import socket
 import stat
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +16,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import structlog
 from score.v1.download_service_pb2 import SignDownloadRequest
 from score.v1.object_service_pb2 import GetObjectRequest
 from score.v1.upload_pb2 import UploadPart
@@ -531,21 +528,6 @@ def test_a_store_that_is_away_is_said_before_the_first_byte(http_world: World, t
     kept.unlink()
     status, answered = reason(send(urls(http_world).sign_read("object-1", 1, None, HOUR)))
     assert (status, answered) == (500, "STORED_BYTES_CORRUPT")
-
-
-@pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """All that our modules log from now on, whatever other tests have set the logs to."""
-    written = io.StringIO()
-    logger = structlog.wrap_logger(
-        structlog.WriteLogger(written),
-        processors=[structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-    )
-    for name, module in list(sys.modules.items()):
-        if name.startswith(("runtime_grpc.", "score_grpc.")) and hasattr(module, "_log"):
-            monkeypatch.setattr(module, "_log", logger)
-    return written
 
 
 def test_no_signature_is_ever_logged(http_world: World, logged: io.StringIO, capfd: pytest.CaptureFixture[str]) -> None:
