@@ -19,8 +19,9 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed  ## Run the main job on embedded defaults, from study to verified download
 	$(BIN)/python -m song_score.demo
 
-test: $(VENV)/installed  ## Run all tests
-	$(BIN)/python -m pytest
+# Half of the time tests wait for servers and killed processes. A file's tests stay together: they share its servers.
+test: $(VENV)/installed  ## Run all tests, two at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 chaos: $(VENV)/installed  ## Transfer files while everything fails, for CHAOS_SECONDS (600)
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/python -m pytest -s tests/chaos -k as_long_as_there_is_time
