@@ -433,6 +433,11 @@ def test_two_streams_with_the_same_objects_make_one_of_each(any_world: World, si
         assert set(reasons(found)) <= {"OK", "CHANGING", "STORE_UNAVAILABLE"}
         assert all(answer.refusal.retryable for answer in found if answer.HasField("refusal"))
     there = visible(world, *(small.object_id for small in smalls))
+    # Each stream may have taken an object over from another one: whoever is refused so sends it again.
+    if missing := [small for small in smalls if small.object_id not in there]:
+        assert size_bytes > MIB
+        assert set(reasons(write(world, *missing))) == {"OK"}
+        there = visible(world, *(small.object_id for small in smalls))
     assert len(there) == len(smalls)
     assert all(stored.generation == 1 for stored in there.values())
     for found in answers.values():
