@@ -1,14 +1,16 @@
-"""Options that `score upload` and `score download` share."""
+"""Options that commands share: those of `score` and `song-score` themselves, and of what moves bytes."""
 
 from __future__ import annotations  # no cost where nothing is checked
 
 from collections.abc import Mapping
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from song_score_client.quantities import parse_rate
+from song_score_client.transports import Transport
 
 if TYPE_CHECKING:
     from song_score_client.transfer.parallelism import Streams as StreamsAtOnce
@@ -25,6 +27,26 @@ def _parse_rate(text: str) -> float:
         raise typer.BadParameter(str(error)) from None
 
 
+def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if is_wanted:
+        typer.echo(installed_version("song-score"))
+        raise typer.Exit
+
+
+SongAddress = Annotated[str | None, typer.Option(help="Song's address, host:port. [SONG_URL]")]
+ScoreHttp = Annotated[
+    str | None, typer.Option(help="Score's HTTP side, https://host:port, where no gRPC passes. [SCORE_HTTP]")
+]
+ChosenTransport = Annotated[
+    Transport | None,
+    typer.Option(help="How bytes go: auto is stream if gRPC passes, else signed. [SCORE_TRANSPORT]"),
+]
+Profile = Annotated[str | None, typer.Option(help="Profile of the configuration file. [STORAGE_PROFILE]")]
+ConfigFile = Annotated[Path | None, typer.Option(help="Configuration file, TOML.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one line an event, to stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no report of what went well.")]
+Silent = Annotated[bool, typer.Option("--silent", help="Errors only.")]
+Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")]
 StudyId = Annotated[
     str | None, typer.Option("--study-id", "--program-id", help="Study of the analysis. [SONG_STUDY_ID]")
 ]

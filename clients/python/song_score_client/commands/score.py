@@ -1,11 +1,11 @@
 """The command `score`: bytes of genomic files, up and down, verified and resumable."""
 
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from song_score_client.commands import options
 from song_score_client.commands.doctor import doctor, info, show_help
 from song_score_client.commands.download import download
 from song_score_client.commands.listing import list_stored
@@ -17,7 +17,6 @@ from song_score_client.commands.score_session import ScoreSession
 from song_score_client.commands.upload import upload
 from song_score_client.commands.url import url
 from song_score_client.commands.verify import repair, verify
-from song_score_client.transports import Transport
 
 app = typer.Typer(
     name="score",
@@ -35,12 +34,6 @@ def main() -> None:
     app()
 
 
-def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
-    if is_wanted:
-        typer.echo(installed_version("song-score"))
-        raise typer.Exit
-
-
 @app.callback()
 def start(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
@@ -48,22 +41,15 @@ def start(  # noqa: PLR0913 - one parameter an option
     score: Annotated[
         str | None, typer.Option("--score", "--server", help="Score's address, host:port. [SCORE_URL]")
     ] = None,
-    score_http: Annotated[
-        str | None, typer.Option(help="Score's HTTP side, https://host:port, where no gRPC passes. [SCORE_HTTP]")
-    ] = None,
-    transport: Annotated[
-        Transport | None,
-        typer.Option(help="How bytes go: auto is stream if gRPC passes, else signed. [SCORE_TRANSPORT]"),
-    ] = None,
-    song: Annotated[str | None, typer.Option(help="Song's address, host:port. [SONG_URL]")] = None,
-    profile: Annotated[str | None, typer.Option(help="Profile of the configuration file. [STORAGE_PROFILE]")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file, TOML.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, one line an event, to stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no report of what went well.")] = False,
-    silent: Annotated[bool, typer.Option("--silent", help="Errors only.")] = False,
-    version: Annotated[  # noqa: ARG001 - its callback acts
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
-    ] = False,
+    score_http: options.ScoreHttp = None,
+    transport: options.ChosenTransport = None,
+    song: options.SongAddress = None,
+    profile: options.Profile = None,
+    config: options.ConfigFile = None,
+    json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    silent: options.Silent = False,
+    version: options.Version = False,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Move the bytes of genomic files, verified end to end. Whatever stops, run again, goes on where it was.
 

@@ -7,7 +7,6 @@ from __future__ import annotations  # names that only types need are not importe
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,6 @@ from song_score_client.commands import options
 from song_score_client.commands.output import Output
 from song_score_client.commands.score_group import ScoreGroup
 from song_score_client.commands.score_session import ScoreSession
-from song_score_client.transports import Transport
 
 if TYPE_CHECKING:
     from song_score_client.commands.upload import UploadOptions
@@ -58,32 +56,19 @@ def build(serve: Serve) -> typer.Typer:
     return app
 
 
-def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
-    if is_wanted:
-        typer.echo(installed_version("song-score"))
-        raise typer.Exit
-
-
 def start(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
     *,
-    song: Annotated[str | None, typer.Option(help="Song's address, host:port. [SONG_URL]")] = None,
+    song: options.SongAddress = None,
     score: Annotated[str | None, typer.Option(help="Score's address, host:port. [SCORE_URL]")] = None,
-    score_http: Annotated[
-        str | None, typer.Option(help="Score's HTTP side, https://host:port, where no gRPC passes. [SCORE_HTTP]")
-    ] = None,
-    transport: Annotated[
-        Transport | None,
-        typer.Option(help="How bytes go: auto is stream if gRPC passes, else signed. [SCORE_TRANSPORT]"),
-    ] = None,
-    profile: Annotated[str | None, typer.Option(help="Profile of the configuration file. [STORAGE_PROFILE]")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file, TOML.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, one line an event, to stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no report of what went well.")] = False,
-    silent: Annotated[bool, typer.Option("--silent", help="Errors only.")] = False,
-    version: Annotated[  # noqa: ARG001 - its callback acts
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
-    ] = False,
+    score_http: options.ScoreHttp = None,
+    transport: options.ChosenTransport = None,
+    profile: options.Profile = None,
+    config: options.ConfigFile = None,
+    json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    silent: options.Silent = False,
+    version: options.Version = False,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Song and Score together: from a payload to a published analysis, or both services in one process."""
     flags = {"score.url": score, "score.http": score_http, "score.transport": transport, "song.url": song}
