@@ -19,13 +19,11 @@ import pytest
 from score.v1.object_service_pb2 import GetObjectRequest, ListObjectsRequest
 from score.v1.upload_service_pb2 import OpenUpload, WriteUploadRequest
 from score.v1.upload_service_pb2_grpc import UploadServiceStub
-from song_score_client.commands.group import report
 from song_score_client.commands.score import app as score_app
 from song_score_client.commands.song import app as song_app
 from song_score_client.connection import Connection, RetryPolicy
 from song_score_client.errors import (
     AccessError,
-    ClientError,
     ConfigurationError,
     DeadlineExceededError,
     FieldInvalidError,
@@ -246,11 +244,6 @@ def test_what_cannot_be_sent_fails_without_being_shown(path: str, value: str) ->
             pass
     assert "secret" not in str(raised.value)
     assert raised.value.__cause__ is None
-
-
-def test_words_of_a_server_do_not_change_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    report("score", ClientError("one\n\x1b]0;two\x07"))
-    assert capsys.readouterr().err == "score: one\n\N{REPLACEMENT CHARACTER}]0;two\N{REPLACEMENT CHARACTER}\n"
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again() -> None:

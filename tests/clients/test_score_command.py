@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import MIB, ScoreCommand
+from tests.servers.terminal import run_at_terminal
 
 
 def test_a_manifest_is_uploaded_from_relative_paths_and_each_file_reported(score: ScoreCommand) -> None:
@@ -313,19 +312,10 @@ def test_json_tells_of_progress_with_rate_and_total(score: ScoreCommand) -> None
 
 def test_a_person_at_a_terminal_sees_bars(score: ScoreCommand) -> None:
     score.make("a.bam", 6 * MIB)
-    reader, terminal = pty.openpty()
     arguments = ["upload", "--manifest", score.manifest("a.bam"), "--max-rate", "4M"]
-    with score.process(*arguments, stdout=terminal, stderr=terminal) as process:
-        os.close(terminal)
-        shown = b""
-        with os.fdopen(reader, "rb", buffering=0) as screen:
-            try:
-                while chunk := screen.read(65536):
-                    shown += chunk
-            except OSError:
-                pass  # how Linux says that the other side of a terminal is closed
-        assert process.wait(30) == 0
-    text = shown.decode()
+    shown = run_at_terminal("score", *arguments, environment=score.environment)
+    assert shown.exit_code == 0
+    text = shown.text
     assert "━" in text
     assert "MiB/s" in text
     assert "left" in text

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+from song_score_client.terminal import print_message
 from song_score_client.transfer.listener import Listener
 
 RATE_WINDOW_SECONDS = 10.0
@@ -145,7 +146,7 @@ class Progress:
         self._print(text)
 
     def _print(self, text: str) -> None:
-        print(f"{self._program}: {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is what a display does
+        print_message(self._program, text)
 
 
 class JsonProgress(Progress):

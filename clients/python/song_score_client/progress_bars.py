@@ -10,6 +10,7 @@ from rich.text import Text
 
 from song_score_client.progress import Document, FileProgress, Meter, Progress
 from song_score_client.quantities import format_bytes, format_seconds
+from song_score_client.terminal import plain, plain_lines
 from song_score_client.transfer.listener import Listener
 
 REFRESHES_PER_SECOND = 5
@@ -46,7 +47,7 @@ class BarProgress(Progress):
     def watch(self, name: str, object_id: str, size_bytes: int) -> Listener:
         """Add the file's bar."""
         file = FileProgress(self, name, object_id, size_bytes)
-        self._tasks[object_id] = self._bars.add_task(name, total=size_bytes, meter=file.meter)
+        self._tasks[object_id] = self._bars.add_task(plain(name), total=size_bytes, meter=file.meter)
         return file
 
     def update(self, file: FileProgress) -> None:
@@ -74,7 +75,7 @@ class BarProgress(Progress):
             self._bars.update(task, completed=meter.safe_bytes, total=meter.total_bytes)
 
     def _print(self, text: str) -> None:
-        self._console.print(f"{self._program}: {text}", soft_wrap=True)
+        self._console.print(f"{self._program}: {plain_lines(text)}", soft_wrap=True)
 
 
 class _Measures(ProgressColumn):

@@ -27,7 +27,7 @@ def view_analysis(analysis: Analysis) -> RenderableType:
         parts.append(Text(dump(dynamic)))
     if analysis.state_changes:
         parts.append(_history(analysis))
-    return Panel(Group(*parts), title=f"analysis {analysis.analysis_id}", title_align="left")
+    return Panel(Group(*parts), title=Text(f"analysis {analysis.analysis_id}"), title_align="left")
 
 
 def _files(analysis: Analysis) -> RenderableType:

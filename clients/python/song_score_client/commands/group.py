@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from song_score_client.terminal import plain, print_message
+
 if TYPE_CHECKING:
     from song_score_client.errors import ClientError
 
@@ -71,7 +73,7 @@ class CommandGroup(TyperGroup):
 
 
 def _end(program: str, problem: str, code: int) -> NoReturn:
-    print(f"{program}: {problem}", file=sys.stderr)  # noqa: T201 - this is what a command does
+    print_message(program, problem)
     # What is still in the buffer would fail once more at exit, with a traceback.
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,17 +84,12 @@ def report(program: str, error: ClientError) -> None:
     """Say on stderr what is wrong; violations follow, one a line, or as a table for people."""
     # One violation of a request's field is the message again.
     found = getattr(error, "violations", ())
-    violations = [(_plain(place), _plain(what)) for place, what in found if what not in str(error)]
-    print(f"{program}: {_plain(str(error))}", file=sys.stderr)  # noqa: T201 - this is what a command does
+    violations = [(place or "(document)", what) for place, what in found if what not in str(error)]
+    print_message(program, str(error))
     if violations and sys.stderr.isatty():
         from song_score_client.commands.output import print_violations  # noqa: PLC0415 - brings rich with it
 
         print_violations(violations, to_stderr=True)
         return
     for place, what in violations:
-        print(f"  {place or '(document)'}: {what}", file=sys.stderr)  # noqa: T201 - as above
-
-
-def _plain(text: str) -> str:
-    """Return the text without what would change a terminal: a server's words may be in it."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+        print(f"  {plain(place)}: {plain(what)}", file=sys.stderr)  # noqa: T201 - this is what a command does

@@ -3,14 +3,16 @@
 from __future__ import annotations  # rich is imported when a person looks
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from song_score_client.exact_json import INDENT, Json, dump, dump_line
+from song_score_client.terminal import plain, plain_lines
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
 Item = TypeVar("Item")
 
@@ -25,7 +27,7 @@ class Output:
     @property
     def is_for_people(self) -> bool:
         """True when a person looks at stdout and asked for no JSON."""
-        return not self.as_json and sys.stdout is not None and sys.stdout.isatty()
+        return not self.as_json and self._is_terminal
 
     def show(self, document: Json, view: Callable[[], RenderableType]) -> None:
         """Print one result."""
@@ -57,26 +59,29 @@ class Output:
         sys.stdout.flush()
 
     def show_text(self, text: str) -> None:
-        """Print text as it is, for people and programs alike."""
-        _write(text)
+        """Print text as it is; but to a terminal nothing that would change it."""
+        _write(plain(text, keep="\n\t") if self._is_terminal else text)
+
+    @property
+    def _is_terminal(self) -> bool:
+        return sys.stdout is not None and sys.stdout.isatty()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
-    """Return a plain table; cells are text, never markup."""
+    """Return a plain table; cells are text on one line, never markup."""
     from rich import box  # noqa: PLC0415 - only for people
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
     drawn = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        drawn.add_row(*map(Text, row))
+        drawn.add_row(*(Text(plain(cell)) for cell in row))
     return drawn
 
 
 def print_violations(violations: Iterable[tuple[str, str]], *, to_stderr: bool = False) -> None:
     """Print where a document is wrong, and how, for people."""
-    rows = [(place or "(document)", what) for place, what in violations]
-    _print_rich(table(["where", "what is wrong"], rows), to_stderr=to_stderr)
+    _print_rich(table(["where", "what is wrong"], violations), to_stderr=to_stderr)
 
 
 def _print_rich(renderable: RenderableType, *, to_stderr: bool = False) -> None:
@@ -84,7 +89,21 @@ def _print_rich(renderable: RenderableType, *, to_stderr: bool = False) -> None:
 
     # What is printed is text: nothing in it is markup, and lines to copy are not broken.
     console = Console(stderr=to_stderr, highlight=False, markup=False, emoji=False)
-    console.print(renderable, soft_wrap=isinstance(renderable, str))
+    if isinstance(renderable, str):
+        console.print(plain_lines(renderable), soft_wrap=True)
+    else:
+        console.print(_Plain(renderable))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """What is drawn, without what would change a terminal, wherever it comes from: but rich's own colours."""
+
+    drawn: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self.drawn, options):
+            yield segment._replace(text=plain(segment.text, keep="\n"))
 
 
 def _write(text: str) -> None:

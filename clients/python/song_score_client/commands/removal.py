@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from song_score_client.commands import options
+from song_score_client.terminal import plain, print_message
 
 if TYPE_CHECKING:
     from song_score_client.commands.score_session import ScoreSession
@@ -45,7 +46,7 @@ def remove(
     with session.open_score() as score:
         for chosen in dict.fromkeys(ids):
             try:
-                if not yes and not typer.confirm(_question(score, chosen, is_upload=upload), err=True):
+                if not yes and not typer.confirm(plain(_question(score, chosen, is_upload=upload)), err=True):
                     continue
                 document = _abort(score, chosen) if upload else _delete(score, chosen, reason)
             except ClientError as error:
@@ -90,4 +91,4 @@ def _say(session: ScoreSession, document: dict[str, Json]) -> None:
         session.output.show_line(document)
     elif not (session.is_quiet or session.is_silent):
         name = document.get("file") or document.get("upload_id")
-        print(f"score: {name} is {document['event']}", file=sys.stderr)  # noqa: T201 - what a command does
+        print_message("score", f"{name} is {document['event']}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from song_score_client.commands.session import Session
+from song_score_client.terminal import print_message
 
 if TYPE_CHECKING:
     from song_score_client.errors import ServiceError
@@ -78,9 +79,9 @@ class ScoreSession(Session):
     def say(self, message: str) -> None:
         """Tell people, on stderr, how it goes; nothing where programs listen or nobody wants to know."""
         if not (self.is_quiet or self.is_silent or self.output.as_json):
-            print(f"{self.program}: {message}", file=sys.stderr)  # noqa: T201 - what a command does
+            print_message(self.program, message)
 
     def _announce_retry(self, error: ServiceError, failures: int, _delay_seconds: float) -> None:
         # Once: a person must learn at once what is being waited for, a log needs no ten lines of it.
         if failures == 1 and not self.is_silent:
-            print(f"{self.program}: {error.message}; trying again", file=sys.stderr)  # noqa: T201 - what a command does
+            print_message(self.program, f"{error.message}; trying again")

@@ -4,7 +4,6 @@
 
 from __future__ import annotations  # names that only types need are not imported
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from song_score_client.commands.output import Output
+from song_score_client.terminal import print_message
 
 if TYPE_CHECKING:
     from song_score_client.configuration import Configuration
@@ -56,4 +56,4 @@ class Session:
 def _announce_retry(error: ServiceError, failures: int, _delay_seconds: float) -> None:
     # Once: a person must learn at once what is being waited for, a log needs no ten lines of it.
     if failures == 1:
-        print(f"song: {error.message}; trying again", file=sys.stderr)  # noqa: T201 - this is what a command does
+        print_message("song", f"{error.message}; trying again")
