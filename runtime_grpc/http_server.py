@@ -18,7 +18,7 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 import structlog
-from cheroot import makefile, wsgi
+from cheroot import connections, makefile, wsgi
 from cheroot import server as cheroot
 
 from runtime_grpc.http_bodies import HEAD_SECONDS, HELD_EXPECT, PROGRESS_SECONDS, Gateway, limit_wait
@@ -28,7 +28,7 @@ HEAD_MAX_BYTES = 32 * 1024
 WAITING_REQUESTS = 256
 """Requests beyond the workers; one more is answered 503."""
 IDLE_CONNECTIONS = 512
-"""Kept alive between two requests; one more is closed after its answer."""
+"""Kept without a request; for one more that comes, the one that was idle longest is closed."""
 STOP_SECONDS = 5.0
 """How long stopping waits for applications once their connections were cut."""
 
@@ -117,6 +117,8 @@ def _bound(options: HttpOptions) -> socket.socket:
 class _Server(wsgi.Server):
     """cheroot's server with our bounds and our bodies."""
 
+    _connections: "_Connections"
+
     def __init__(self, options: HttpOptions, bound: socket.socket, application: WSGIApplication) -> None:
         super().__init__(
             bound.getsockname()[:2],
@@ -132,7 +134,8 @@ class _Server(wsgi.Server):
         self._bound = bound
         self.gateway = Gateway
         self.ConnectionClass = _Connection
-        self.keep_alive_conn_limit = IDLE_CONNECTIONS
+        # The library's own bound closes connections that are in use, and keeps the idle ones.
+        self.keep_alive_conn_limit = None  # type: ignore[assignment]  # as its documentation has it
         self.max_request_header_size = HEAD_MAX_BYTES
         self.max_chunked_bytes = options.max_chunked_bytes
         self._lock = threading.Lock()
@@ -143,14 +146,19 @@ class _Server(wsgi.Server):
         self.socket = self._bound
         return self._bound
 
+    def prepare(self) -> None:
+        """Listen and start the workers, none of which has a connection yet."""
+        super().prepare()
+        self._connections.close()
+        self._connections = _Connections(self)
+
     def process_conn(self, conn: "_Connection") -> None:
         """Give a connection to a worker once something has come by it; a fresh one waits beside the idle ones."""
         if conn.last_used is not None:
             super().process_conn(conn)
-        elif self.can_add_keepalive_connection:
-            self.put_conn(conn)
         else:
-            conn.close()
+            self._connections.make_room()
+            self.put_conn(conn)
 
     def enter(self, conn: "_Connection") -> None:
         """Note that a request is under way."""
@@ -174,15 +182,40 @@ class _Server(wsgi.Server):
         _log.log(level, "http server", problem=msg, exc_info=traceback)
 
 
+class _Connections(connections.ConnectionManager):
+    """Connections without a request."""
+
+    server: "_Server"
+    _selector: Any
+    _num_connections: int
+
+    def make_room(self) -> None:
+        """Close connections until there is a place for one more: first those by which nothing ever came.
+
+        Only for the thread that waits for connections: what it was told has data, and what gets some meanwhile, stays.
+        """
+        surplus = self._num_connections - IDLE_CONNECTIONS + 1
+        if surplus <= 0:
+            return
+        busy = {conn for _, conn in self._selector.select(timeout=0)} | {self.server}
+        idle = [(number, conn) for number, conn in self._selector.connections if conn not in busy]
+        idle.sort(key=lambda found: (found[1].requests_total > 0, found[1].last_used))
+        for number, conn in idle[:surplus]:
+            self._selector.unregister(number)
+            conn.close()
+
+
 class _Connection(cheroot.HTTPConnection):
     """A connection whose heads must come in time."""
 
     def __init__(self, server: _Server, sock: socket.socket, _makefile: object) -> None:
         super().__init__(server, sock, _file)
         self.RequestHandlerClass = _Request
+        self.requests_total = 0
 
     def communicate(self) -> bool:
         """Answer one request; return whether another may follow."""
+        self.requests_total += 1
         self.server.enter(self)
         try:
             self.rfile.raw.deadline = time.monotonic() + HEAD_SECONDS

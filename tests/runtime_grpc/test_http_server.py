@@ -2,11 +2,12 @@
 
 import http.client
 import io
+import resource
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -232,6 +233,92 @@ def test_silent_and_idle_connections_take_no_worker(server: HttpServer) -> None:
     assert b"GET / " in asked(server, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     for connection in silent:
         connection.close()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Enough for both ends of a thousand connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def is_closed(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    finally:
+        connection.settimeout(60)
+
+
+def served(connection: socket.socket) -> bytes:
+    """Ask on a connection that is kept, and return the answer."""
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b"GET / "):
+        received = connection.recv(1000)
+        assert received
+        answer += received
+    return answer
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_idle_connections_give_way_to_new_ones_and_busy_ones_stay(server: HttpServer, bodies: Bodies) -> None:
+    with ExitStack() as opened:
+        busy = opened.enter_context(connect(server))
+        busy.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert bodies.entered.wait(60)
+        used = opened.enter_context(connect(server))
+        served(used)
+        silent = [opened.enter_context(connect(server)) for _ in range(http_server.IDLE_CONNECTIONS)]
+        until(lambda: is_closed(silent[0]))
+        for _ in range(3):
+            served(opened.enter_context(connect(server)))
+        ended = [is_closed(connection) for connection in silent]
+        assert ended == sorted(ended, reverse=True)  # the oldest first
+        assert 2 <= sum(ended) <= 4  # one whose answer is just out takes no place yet
+        served(used)
+        bodies.go.set()
+        assert b"".join(iter(lambda: busy.recv(1000), b"")).endswith(b"GET /wait ")
+        server.stop()  # before half a thousand connections end at once
+
+
+def test_of_idle_connections_that_were_used_the_one_idle_longest_goes_first(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "IDLE_CONNECTIONS", 4)
+    listening = server._server
+    assert listening is not None
+    with ExitStack() as opened:
+        used = [opened.enter_context(connect(server)) for _ in range(4)]
+        for connection in [*used, used[0]]:
+            until(lambda: listening._connections._num_connections == len(used))
+            served(connection)
+        until(lambda: listening._connections._num_connections == len(used))
+        served(opened.enter_context(connect(server)))
+        until(lambda: is_closed(used[1]))
+        for connection in (used[0], *used[2:]):
+            served(connection)
+
+
+def test_a_request_on_its_way_keeps_its_connection(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "IDLE_CONNECTIONS", 4)
+    answers: list[bytes] = []
+
+    def ask() -> None:
+        answers.append(asked(server, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+
+    for _ in range(8):  # far more of them than may be idle
+        asking = [threading.Thread(target=ask) for _ in range(64)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+    assert len(answers) == 8 * 64
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
 
 
 def test_a_head_must_come_in_time(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
