@@ -6,7 +6,8 @@ from datetime import datetime
 from enum import Enum
 
 from score_grpc.domain.parts import PartPlan
-from score_grpc.domain.uploads import UploadPart
+from score_grpc.domain.registrations import Registration
+from score_grpc.domain.uploads import Upload, UploadPart
 
 
 class Verification(Enum):
@@ -58,6 +59,31 @@ class StoredObject:
     def holds(self, size_bytes: int, md5: str) -> bool:
         """Whether its bytes have this size and MD5: others of the same can only mend it."""
         return (self.size_bytes, self.md5) == (size_bytes, md5)
+
+
+def new_object(
+    registration: Registration, upload: Upload, md5: str, store_version: str, now: datetime, *, is_verified: bool
+) -> StoredObject:
+    """Return the object that an upload brings, as it is registered now; the ledger numbers its generation.
+
+    `is_verified` says whether the server has just seen all bytes, and `md5` is theirs.
+    """
+    return StoredObject(
+        object_id=upload.object_id,
+        generation=0,
+        upload_id=upload.upload_id,
+        study_id=registration.study_id,
+        analysis_id=registration.analysis_id,
+        file_name=registration.file_name,
+        size_bytes=upload.size_bytes,
+        md5=md5,
+        verification=Verification.VERIFIED if is_verified else Verification.UNVERIFIED,
+        part_size_bytes=upload.part_size_bytes,
+        store_key=upload.staging_key,
+        store_version=store_version,
+        create_time=now,
+        verify_time=now if is_verified else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

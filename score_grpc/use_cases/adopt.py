@@ -17,7 +17,7 @@ from score_grpc.database.adoptions import Adoptions
 from score_grpc.domain import limits
 from score_grpc.domain.overture import Specification, read_specification
 from score_grpc.domain.registrations import Registration
-from score_grpc.domain.stored_objects import StoredObject, Verification
+from score_grpc.domain.stored_objects import new_object
 from score_grpc.domain.uploads import UploadPart, UploadState, new_upload
 from score_grpc.gateways.objects.former import FormerBuckets, FormerObject
 from score_grpc.gateways.registry import CachedRegistry
@@ -123,21 +123,7 @@ class Adoption:
         # Where nobody has said what the bytes are, they are to be what is registered: verification compares.
         md5 = specification.md5 or found.md5 or registration.md5
         upload = replace(new_upload(registration, plan, found.key, now), state=UploadState.COMPLETED, expected_md5=md5)
-        stored = StoredObject(
-            object_id=upload.object_id,
-            generation=1,
-            upload_id=upload.upload_id,
-            study_id=upload.study_id,
-            analysis_id=upload.analysis_id,
-            file_name=upload.file_name,
-            size_bytes=upload.size_bytes,
-            md5=md5,
-            verification=Verification.UNVERIFIED,
-            part_size_bytes=upload.part_size_bytes,
-            store_key=found.key,
-            store_version=found.version,
-            create_time=now,
-        )
+        stored = new_object(registration, upload, md5, found.version, now, is_verified=False)
         # All of them, in whatever it is cut: whoever verifies fills in what is not known.
         md5s = specification.part_md5s or [""] * plan.part_total
         parts = [UploadPart(number, plan.part_bytes(number), "", "", md5s[number - 1]) for number in plan.numbers()]

@@ -37,7 +37,7 @@ from score_grpc.domain.errors import (
     StoreUnavailableError,
 )
 from score_grpc.domain.registrations import AnalysisState, Registration
-from score_grpc.domain.stored_objects import StoredObject, Verification
+from score_grpc.domain.stored_objects import StoredObject, new_object
 from score_grpc.domain.uploads import AbortReason, Upload, UploadFailure, UploadPart, UploadState
 from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
 from score_grpc.use_cases.changing import changing, require_not_publishing
@@ -115,7 +115,8 @@ class CompletionJob:
                 registration = self._registration()
                 _require_md5(upload, md5, registration)
                 self._fill_digests()
-                is_visible = self._ledger.complete(self._object_of(registration, stored, md5))
+                made = new_object(registration, upload, md5, stored.version, datetime.now(UTC), is_verified=True)
+                is_visible = self._ledger.complete(made)
         except _FAILURES_AFTER_ASSEMBLY:
             self._unassemble()
             raise
@@ -124,26 +125,6 @@ class CompletionJob:
             raise NotOursError
         self._hashing.forget(upload.upload_id)
         _log.info("object visible", object_id=upload.object_id, size_bytes=upload.size_bytes, md5=md5)
-
-    def _object_of(self, registration: Registration, stored: StoredBytes, md5: str) -> StoredObject:
-        """Return the object to be; the ledger numbers its generation, and knows when it was read."""
-        upload, now = self._upload, datetime.now(UTC)
-        return StoredObject(
-            object_id=upload.object_id,
-            generation=0,
-            upload_id=upload.upload_id,
-            study_id=registration.study_id,
-            analysis_id=registration.analysis_id,
-            file_name=registration.file_name,
-            size_bytes=upload.size_bytes,
-            md5=md5,
-            verification=Verification.VERIFIED,
-            part_size_bytes=upload.part_size_bytes,
-            store_key=upload.staging_key,
-            store_version=stored.version,
-            create_time=now,
-            verify_time=now,
-        )
 
     @contextmanager
     def _changing(self, md5: str) -> Iterator[None]:

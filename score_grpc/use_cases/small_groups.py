@@ -27,7 +27,7 @@ from score_grpc.domain.errors import (
 )
 from score_grpc.domain.parts import PartPlan
 from score_grpc.domain.registrations import Registration
-from score_grpc.domain.stored_objects import StoredObject, Verification
+from score_grpc.domain.stored_objects import StoredObject, Verification, new_object
 from score_grpc.domain.uploads import Upload, UploadPart, new_upload
 from score_grpc.gateways.objects.port import StoredBytes
 from score_grpc.use_cases.complete import Completions
@@ -186,7 +186,7 @@ class SmallObjectStorer:
             self._decide(principal, put, {})
             kept = [item for item in put if item.outcome is None]
             visible = self._small_objects.complete(
-                [(_stored_object(item, reserved[item.object_id], found[item.object_id]), item.part) for item in kept]
+                [(_object(item, reserved[item.object_id], found[item.object_id]), item.part) for item in kept]
             )
             given_up -= {stored.upload_id for stored in visible.values()}
         finally:
@@ -255,28 +255,16 @@ def _refusal(
     return None
 
 
-def _upload(item: SmallObject) -> Upload:
+def _registered(item: SmallObject) -> Registration:
     if item.registration is None:
         raise AssertionError("what is not registered is refused before")
+    return item.registration
+
+
+def _upload(item: SmallObject) -> Upload:
     plan = PartPlan(item.size_bytes, limits.PART_DEFAULT_BYTES)
-    return new_upload(item.registration, plan, "", datetime.now(UTC))
+    return new_upload(_registered(item), plan, "", datetime.now(UTC))
 
 
-def _stored_object(item: SmallObject, upload: Upload, found: StoredBytes) -> StoredObject:
-    now = datetime.now(UTC)
-    return StoredObject(
-        object_id=item.object_id,
-        generation=1,
-        upload_id=upload.upload_id,
-        study_id=upload.study_id,
-        analysis_id=upload.analysis_id,
-        file_name=upload.file_name,
-        size_bytes=item.size_bytes,
-        md5=item.md5,
-        verification=Verification.VERIFIED,
-        part_size_bytes=upload.part_size_bytes,
-        store_key=upload.staging_key,
-        store_version=found.version,
-        create_time=now,
-        verify_time=now,
-    )
+def _object(item: SmallObject, upload: Upload, found: StoredBytes) -> StoredObject:
+    return new_object(_registered(item), upload, item.md5, found.version, datetime.now(UTC), is_verified=True)
