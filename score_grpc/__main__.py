@@ -40,6 +40,7 @@ from score_grpc.transport.caller import Callers
 from score_grpc.transport.download import DownloadServicer
 from score_grpc.transport.errors import ERRORS
 from score_grpc.transport.object import ObjectServicer
+from score_grpc.transport.page_tokens import PageTokens
 from score_grpc.transport.signed_urls import SignedUrls
 from score_grpc.transport.upload import UploadServicer
 from score_grpc.url_keys import kept_url_key, parse_url_keys
@@ -87,7 +88,7 @@ class Score:
         )
         self._small_objects = SmallObjectStorer(environment, self._completions)
         self.collector = Collector(environment, Leftovers(database, str(uuid4())), RetiredKeys(database, str(uuid4())))
-        callers = Callers(Authenticator(token))
+        callers, page_tokens = Callers(Authenticator(token)), PageTokens(token)
         self._audit = Audit(AuditLog(database), timedelta(days=settings.audit_days))
 
         def audited(servicer: object) -> Audited:
@@ -97,7 +98,7 @@ class Score:
             Service(
                 "score.v1.UploadService",
                 add_UploadServiceServicer_to_server,
-                audited(UploadServicer(environment, callers, self._completions, self._small_objects)),
+                audited(UploadServicer(environment, callers, self._completions, self._small_objects, page_tokens)),
                 {"WriteUpload": Codec(deserialize_request=decode_write_request)},
             ),
             Service(
@@ -109,7 +110,7 @@ class Score:
             Service(
                 "score.v1.ObjectService",
                 add_ObjectServiceServicer_to_server,
-                audited(ObjectServicer(environment, callers, self._verifications)),
+                audited(ObjectServicer(environment, callers, self._verifications, page_tokens)),
             ),
         ]
         options = ServerOptions(

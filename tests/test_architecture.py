@@ -86,6 +86,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("runtime_grpc/verification_keys.py", "cryptography"): "the keys themselves: their kind and size decide",
     ("song_grpc/use_cases/relay.py", "structlog"): "works without a caller who could be told what is wrong",
     ("song_grpc/gateways/kafka.py", "confluent_kafka"): "the one module that knows the Kafka library",
+    ("score_grpc/transport/page_tokens.py", "cryptography"): "seals them",
     ("score_grpc/gateways/objects/s3_client.py", "boto3"): "the S3 store",
     ("score_grpc/gateways/objects/s3_client.py", "botocore"): "the S3 store",
     ("score_grpc/gateways/objects/s3_client.py", "mypy_boto3_s3"): "its types",

@@ -10,6 +10,7 @@ from score_grpc.domain.paging import PageRequest
 from score_grpc.domain.stored_objects import ObjectFilter
 from score_grpc.transport.caller import Callers, call_facts
 from score_grpc.transport.messages import moment_filter, object_message, verification_filter
+from score_grpc.transport.page_tokens import PageTokens
 from score_grpc.use_cases.delete import delete_object
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.objects import batch_get_objects, list_objects
@@ -24,6 +25,7 @@ class ObjectServicer(ObjectServiceServicer):
     environment: Environment
     callers: Callers
     verifications: VerificationRuns
+    page_tokens: PageTokens
 
     def GetObject(self, request: pb.GetObjectRequest, context: grpc.ServicerContext) -> pb.GetObjectResponse:
         """Return one object."""
@@ -51,9 +53,10 @@ class ObjectServicer(ObjectServiceServicer):
         }
         kind = verification_filter(request.verification)
         wanted = ObjectFilter(request.study_id, request.analysis_id, kind, **bounds)
-        page = PageRequest(request.page_size, request.page_token)
+        page = PageRequest(request.page_size, self.page_tokens.open(request.page_token))
         action = read_action(allow_unpublished=request.allow_unpublished)
-        found, token = list_objects(self.environment, self.callers.of(context), action, wanted, page)
+        found, ended = list_objects(self.environment, self.callers.of(context), action, wanted, page)
+        token = self.page_tokens.seal(ended)
         return pb.ListObjectsResponse(stored_objects=map(object_message, found), next_page_token=token)
 
     def DeleteObject(self, request: pb.DeleteObjectRequest, context: grpc.ServicerContext) -> pb.DeleteObjectResponse:

@@ -23,6 +23,7 @@ from score_grpc.transport.messages import (
     upload_message,
     upload_state,
 )
+from score_grpc.transport.page_tokens import PageTokens
 from score_grpc.transport.pages import page_limit, page_of, page_start
 from score_grpc.transport.small_objects import write_objects
 from score_grpc.use_cases.complete import Completions
@@ -52,6 +53,7 @@ class UploadServicer(UploadServiceServicer):
     callers: Callers
     completions: Completions
     small_objects: SmallObjectStorer
+    page_tokens: PageTokens
 
     def StartUpload(self, request: pb.StartUploadRequest, context: grpc.ServicerContext) -> pb.StartUploadResponse:
         """Start, join, or find stored."""
@@ -174,8 +176,9 @@ class UploadServicer(UploadServiceServicer):
         wanted = UploadFilter(
             request.study_id, request.analysis_id, request.object_id, frozenset(map(upload_state, request.states))
         )
-        page = PageRequest(request.page_size, request.page_token)
-        uploads, token = list_uploads(self.environment, self.callers.of(context), wanted, page)
+        page = PageRequest(request.page_size, self.page_tokens.open(request.page_token))
+        uploads, ended = list_uploads(self.environment, self.callers.of(context), wanted, page)
+        token = self.page_tokens.seal(ended)
         return pb.ListUploadsResponse(uploads=map(self._message, uploads), next_page_token=token)
 
     def CompleteUpload(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from score_grpc.database.rows import microseconds
 from score_grpc.domain.access import Action, Principal, require_all_studies, require_inspection
-from score_grpc.domain.paging import PageRequest, page_token
+from score_grpc.domain.paging import PageRequest, page_end
 from score_grpc.domain.uploads import LIVE, AbortReason, Upload, UploadFilter, UploadPart
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.objects import require_filter
@@ -40,7 +40,7 @@ def abort_upload(environment: Environment, principal: Principal, upload_id: str)
 def list_uploads(
     environment: Environment, principal: Principal, wanted: UploadFilter, page: PageRequest
 ) -> tuple[Sequence[Upload], str]:
-    """Return a page of uploads, newest first, and the token of the next one. No states mean the live ones.
+    """Return a page of uploads, newest first, and where it ended: empty on the last. No states mean the live ones.
 
     Raises FieldInvalidError, PageTokenInvalidError, ScopeMissingError.
     """
@@ -59,4 +59,4 @@ def list_uploads(
     if len(found) <= limit:
         return found, ""
     last = found[limit - 1]
-    return found[:limit], page_token(query, (microseconds(last.create_time), last.upload_id))
+    return found[:limit], page_end(query, (microseconds(last.create_time), last.upload_id))

@@ -6,7 +6,7 @@ from score_grpc.database.rows import microseconds
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal, require_all_studies
 from score_grpc.domain.errors import FieldInvalidError
-from score_grpc.domain.paging import PageRequest, page_token
+from score_grpc.domain.paging import PageRequest, page_end
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import ObjectFilter, StoredObject
 from score_grpc.gateways.registry import CachedRegistry
@@ -38,10 +38,11 @@ def batch_get_objects(
 def list_objects(
     environment: Environment, principal: Principal, action: Action, wanted: ObjectFilter, page: PageRequest
 ) -> tuple[Sequence[StoredObject], str]:
-    """Return a page of the objects that the principal may read, newest first, and the token of the next one.
+    """Return a page of the objects that the principal may read, newest first, and where it ended: empty on the last.
 
-    What it may not read is left out, so a page may hold fewer, or none. Raises FieldInvalidError,
-    PageTokenInvalidError, ScopeMissingError, SongUnavailableError.
+    What it may not read is left out, so a page may hold fewer, or none, and end where it may not look.
+
+    Raises FieldInvalidError, PageTokenInvalidError, ScopeMissingError, SongUnavailableError.
     """
     require_filter("study_id", wanted.study_id)
     require_filter("analysis_id", wanted.analysis_id)
@@ -57,7 +58,7 @@ def list_objects(
     readable = [stored for stored in shown if stored.object_id in permitted]
     if len(found) <= limit:
         return readable, ""
-    return readable, page_token(query, (microseconds(shown[-1].create_time), shown[-1].object_id))
+    return readable, page_end(query, (microseconds(shown[-1].create_time), shown[-1].object_id))
 
 
 def require_filter(field: str, value: str) -> None:

@@ -1,5 +1,6 @@
 """ListObjects and ListUploads: pages, newest first, and only what the caller may see."""
 
+import base64
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,7 +20,11 @@ from score.v1.upload_service_pb2 import AbortUploadRequest, ListUploadsRequest
 from song_score_client.errors import ServiceError
 
 from score_grpc.domain.access import Principal
+from score_grpc.domain.errors import PageTokenInvalidError
+from score_grpc.domain.limits import PAGE_TOKEN_MAX_CHARS
+from score_grpc.domain.paging import page_end
 from score_grpc.transport.caller import Callers
+from score_grpc.transport.page_tokens import PageTokens
 from tests.servers.registry_song import TOKEN
 from tests.servers.score_world import PART, World, random_bytes
 
@@ -162,7 +167,47 @@ def test_uploads_are_shown_to_those_who_may_write(world: World, monkeypatch: pyt
             assert (error.reason, error.metadata["scope"]) == ("SCOPE_MISSING", expected)
 
 
-@pytest.mark.parametrize("token", ["x", "bm90IGpzb24=", "W10=", "ä", "A" * 300, "WyJ4IiwxLCJ5Il0="])
+def test_a_page_token_tells_nothing_of_what_the_caller_may_not_see(
+    five: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    five.register("object-2", random_bytes(100, seed=2), is_open=False, state="PUBLISHED")
+    stranger = Principal("a stranger", frozenset({"PROGRAMDATA-XYZ.WRITE"}))
+    monkeypatch.setattr(Callers, "of", lambda *_: stranger)
+    found, tokens = [], [""]
+    while tokens[-1] or len(tokens) == 1:
+        request = ListObjectsRequest(study_id="ABC", page_size=1, page_token=tokens[-1])
+        answer = five.raw.objects.ListObjects(request)
+        found.append([stored.object_id for stored in answer.stored_objects])
+        tokens.append(answer.next_page_token)
+    assert found == [[], ["object-3"], [], ["object-0"]]  # the first is not published, the third controlled
+    for token in tokens[1:-1]:
+        inside = base64.urlsafe_b64decode(token)
+        assert not any(name.encode() in token.encode() + inside for name in ["object-", "ABC"])
+    # Nor by its length, or by being the same for the same place.
+    assert len({len(token) for token in tokens[1:-1]}) == 1
+    again = five.raw.objects.ListObjects(ListObjectsRequest(study_id="ABC", page_size=1))
+    assert again.next_page_token not in tokens
+
+
+def test_a_page_token_goes_on_in_another_process_with_the_same_service_token() -> None:
+    place = '["0123456789abcdef",1700000000000000,"object-1"]'
+    token = PageTokens(TOKEN).seal(place)
+    assert PageTokens(TOKEN).open(token).strip() == place
+    for other in ("another", "", ""):
+        with pytest.raises(PageTokenInvalidError):
+            PageTokens(other).open(token)
+    alone = PageTokens("")
+    assert alone.open(alone.seal(place)).strip() == place
+
+
+def test_the_longest_place_fits_into_a_token_as_long_as_any_other() -> None:
+    tokens = PageTokens(TOKEN)
+    longest = page_end(["objects"], (2**63 - 1, "x" * 36))
+    assert tokens.open(tokens.seal(longest)).strip() == longest
+    assert len(tokens.seal(longest)) == len(tokens.seal(page_end(["objects"], (0, "abc")))) <= PAGE_TOKEN_MAX_CHARS
+
+
+@pytest.mark.parametrize("token", ["x", "bm90IGpzb24=", "W10=", "ä", "A" * 300, "WyJ4IiwxLCJ5Il0=", "gAAAAAA="])
 def test_a_page_token_of_no_list_is_refused(world: World, token: str) -> None:
     for call in (objects, uploads):
         assert refused(world, partial(call, world, page_token=token)).reason == "PAGE_TOKEN_INVALID"
