@@ -25,6 +25,8 @@ class HttpOneProxy:
     def __init__(self, upstream: str, *, sees_through: bool = True) -> None:
         """Forward to `upstream` (`host:port`); answer 502 to everything while `sees_through` is false."""
         self.upstream, self.sees_through = upstream, sees_through
+        self.answers: list[int] = []
+        """Statuses that the next requests get, one each, with a page of the proxy's own."""
         self.cut_connections = 0
         """How many began as HTTP/2."""
         self.requests: list[tuple[str, str]] = []
@@ -91,6 +93,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.note(request=(self.command, url.path))
         if not self.owner.sees_through:
             self.send_error(502)
+            return
+        if self.owner.answers:
+            self.close_connection = True
+            self.send_error(self.owner.answers.pop(0))
             return
         target = f"{url.path}?{url.query}" if url.query else url.path
         with _connected(url.netloc or self.owner.upstream) as upstream:

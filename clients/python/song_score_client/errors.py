@@ -33,7 +33,7 @@ ClientError
     │   ├── TokenMissingError · TokenInvalidError · TokenExpiredError · ScopeMissingError
     │   └── SignatureInvalidError
     ├── UnavailableError                   not now: later, or once something is running again
-    │   ├── UnreachableError               nothing answers at the address; never sent by a service
+    │   ├── UnreachableError               nothing answers at the address, or not the service; never sent by one
     │   ├── DeadlineExceededError          no answer in time; never sent by a service
     │   ├── ServiceUnavailableError · ScoreUnreachableError · ScoreTimedOutError · ScoreAnswerUnusableError
     │   ├── SongUnavailableError · StoreUnavailableError · LedgerUnavailableError · DrainingError
@@ -46,6 +46,7 @@ ClientError
 
 from __future__ import annotations  # grpc's classes are generic in its types only
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -355,7 +356,7 @@ class ObjectsChangingError(UnavailableError, reason="CHANGING_STORAGE_OBJECTS"):
 
 
 class UnreachableError(UnavailableError):
-    """Nothing answers at the address."""
+    """Nothing answers at the address, or only something that stands before the service."""
 
 
 class DeadlineExceededError(UnavailableError):
@@ -514,6 +515,11 @@ _PARENTS: Mapping[grpc.StatusCode, type[ServiceError]] = {
     grpc.StatusCode.INTERNAL: UnknownError,
     grpc.StatusCode.UNKNOWN: UnknownError,
 }
+_BROKEN = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+"""What grpc makes of an HTTP status that it has no code for, and of a call that was reset."""
+_HTTP_STATUS = re.compile(r"\b(?:HTTP|http2 header with status:) (\d{3})\b")
+_LASTING = {"501", "505", "511"}
+"""Statuses from 500 on that do not pass: not implemented, another HTTP version, a portal that wants a login."""
 
 
 def from_rpc_error(error: grpc.RpcError, service: str, address: str) -> ServiceError:
@@ -525,7 +531,8 @@ def from_rpc_error(error: grpc.RpcError, service: str, address: str) -> ServiceE
         return UnknownError(str(error), service=service, code=grpc.StatusCode.UNKNOWN)
     status = _status_of(error)
     if status is None:
-        return _from_transport(error.code(), error.details() or "", service, address)
+        is_answer = getattr(error, "is_answer", False)
+        return _from_transport(error.code(), error.details() or "", service, address, is_answer=is_answer)
     return _from_status(error.code(), status, service)
 
 
@@ -602,13 +609,26 @@ def _from_status(code: grpc.StatusCode, status: Status, service: str) -> Service
     )
 
 
-def _from_transport(code: grpc.StatusCode, details: str, service: str, address: str) -> ServiceError:
+def _from_transport(
+    code: grpc.StatusCode, details: str, service: str, address: str, *, is_answer: bool
+) -> ServiceError:
     name = service.capitalize()
+    http = _HTTP_STATUS.search(details)
+    # Nobody but a service knows what it was to do; whoever answers in its place, or breaks a call off, may soon
+    # let calls through again. What grpc calls an exception is a defect of this side.
+    is_broken = code in _BROKEN and not is_answer and not details.startswith("Exception ")
+    if is_broken and (http is None or (http[1] >= "500" and http[1] not in _LASTING)):
+        code = grpc.StatusCode.UNAVAILABLE
     if code is grpc.StatusCode.UNAVAILABLE:
-        text = (
-            f"{name} can't be reached at {address}: is it running? "
-            f"Start it with `song-score serve`, or name another address ({service.upper()}_URL)"
-        )
+        if http is not None:
+            text = f"{name} can't be reached at {address}: what stands before it answers HTTP {http[1]}"
+        elif is_broken:
+            text = f"{name} can't be reached at {address}: calls break off ({details})"
+        else:
+            text = (
+                f"{name} can't be reached at {address}: is it running? "
+                f"Start it with `song-score serve`, or name another address ({service.upper()}_URL)"
+            )
         return UnreachableError(text, service=service, code=code, metadata={"details": details})
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         text = f"{name} at {address} did not answer in time"
