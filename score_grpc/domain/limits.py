@@ -78,6 +78,8 @@ COMPLETION_PROGRESS_SECONDS: Final = 1.0
 """How often a completion renews its lease and says how far it is."""
 SWEEP_PERIOD_SECONDS: Final = 5.0
 """How often completions that nobody works on are looked for."""
+HASHERS: Final = 8
+"""Uploads of one process that are hashed at once; the lanes of `byte_path/_md5.c`. Each holds a piece of 1 MiB."""
 HASH_LEAD_PARTS: Final = 3
 """How many parts a stream may be ahead of the hasher that follows it."""
 HASH_PACE_SECONDS: Final = 5.0

@@ -9,7 +9,6 @@ Every step finds what the step before left, also when that was in another proces
 A completion that can't go through leads back to OPEN with every verified part kept.
 """
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from datetime import UTC, datetime
 import structlog
 
 from byte_path.digests import PartDigest
+from byte_path.md5 import new_md5
 from score_grpc.domain import limits
 from score_grpc.domain.errors import (
     AnalysisNotUnpublishedError,
@@ -183,7 +183,7 @@ class CompletionJob:
 
         Raises DamagedPartError, StoreUnavailableError.
         """
-        md5, offset = hashlib.md5(usedforsecurity=False), 0
+        md5, offset = new_md5(), 0
         self._parts = parts = list(self._parts)
         for index, part in enumerate(parts):
             digest = PartDigest()
@@ -210,7 +210,7 @@ class CompletionJob:
             raise PartsLostError(f"{len(wrong)} parts of {self._staging.key} have another MD5 than was signed.", wrong)
 
     def _md5_of(self, stored: StoredBytes, part: UploadPart) -> str:
-        md5 = hashlib.md5(usedforsecurity=False)
+        md5 = new_md5()
         for piece in self._part_pieces(stored, part):
             md5.update(piece)
         self._renew(self._upload.size_bytes)

@@ -5,11 +5,10 @@ the page cache; so parts may come in any order, streams may break, and nothing o
 restart it begins again at the first byte. Each part's xxh3_128 is checked on the way, so that what a power loss took
 from a part is noticed, and the part asked for again.
 
-At most one worker per core hashes; `hashlib` lets go of the interpreter's lock while it does.
+Several workers hash at a time, for what they hash at a time costs little more than one alone (`byte_path/md5.py`).
 """
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from byte_path.digests import PartDigest
+from byte_path.md5 import new_md5
 from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
 from score_grpc.domain.errors import StoredBytesCorruptError
@@ -54,7 +54,7 @@ class PrefixHash:
         self.hashed_bytes = 0
         self.parts_mark = b""
         """Tells which parts were hashed, by their digests: see `mark_parts`."""
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._md5 = new_md5()
 
     def add(self, part: UploadPart, pieces: Iterator[memoryview]) -> None:
         """Take the next part. Raises DamagedPartError, and is then as before."""
@@ -88,7 +88,7 @@ class Hashing:
 
     def __init__(self, ledger: Ledger, store: ObjectStore, draining: threading.Event) -> None:
         self._ledger, self._store, self._draining = ledger, store, draining
-        self._workers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
+        self._workers = ThreadPoolExecutor(limits.HASHERS, "hash")
         self._slots = threading.Semaphore(limits.PASSING_CHUNKS)
         self._lock = threading.Lock()
         self._hashes: OrderedDict[str, PrefixHash] = OrderedDict()

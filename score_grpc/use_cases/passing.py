@@ -8,13 +8,13 @@ process, a restart) costs only that reading back.
 The hashing is done by the workers that all uploads share, behind a short queue: a stream that is faster waits.
 """
 
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Final
 
+from byte_path.md5 import new_md5
 from score_grpc.domain import limits
 from score_grpc.domain.uploads import UploadPart
 from score_grpc.gateways.objects.port import RunningDigest
@@ -41,7 +41,7 @@ class PassingHash:
         self._kept_marks = bytearray()
         """The xxh3_128 of each kept part, in order."""
         # The worker's alone: as of the last kept part, and with what came since.
-        self._kept_digests = (hashlib.md5(usedforsecurity=False), vouching)
+        self._kept_digests = (new_md5(), vouching)
         self._digests = (self._kept_digests[0].copy(), vouching.copy())
 
     def begin(self, part_number: int) -> "PassingPart | None":

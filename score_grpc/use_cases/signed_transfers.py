@@ -4,11 +4,11 @@ Who signed had the right. What may change since is asked again: whether the uplo
 takes uploads, whether the generation is there and its analysis was not withdrawn.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 
 from byte_path.codec import UploadChunk
 from byte_path.digests import PartDigest
+from byte_path.md5 import new_md5
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
 from score_grpc.domain.errors import ChunkCorruptError, DrainingError, PartTakenOverError, StoreUnavailableError
@@ -41,7 +41,7 @@ def write_part(environment: Environment, grant: PartGrant, content_md5: str, fil
 
 
 def _written(session: WriteSession, grant: PartGrant, content_md5: str, fill: Callable[[memoryview], int]) -> str:
-    md5, digest = hashlib.md5(usedforsecurity=False), PartDigest()
+    md5, digest = new_md5(), PartDigest()
     buffer = memoryview(bytearray(min(limits.SIGNED_PIECE_BYTES, grant.size_bytes)))
     part: UploadPart | None = None
     for offset in range(0, grant.size_bytes, limits.SIGNED_PIECE_BYTES):

@@ -4,7 +4,6 @@ A verification is a job in the ledger under a lease, as a completion is: it goes
 process dies, the next one, or a replica, takes it up from the first byte.
 """
 
-import hashlib
 import threading
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from contextlib import suppress
 import structlog
 
 from byte_path.digests import PartDigest
+from byte_path.md5 import new_md5
 from score_grpc.database.verifications import Verifications
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
@@ -38,7 +38,7 @@ class VerificationJob:
     def __init__(self, environment: Environment, verifications: Verifications, stored: StoredObject) -> None:
         self._environment, self._verifications, self._stored = environment, verifications, stored
         self._renewed = time.monotonic()
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._md5 = new_md5()
 
     def run(self) -> None:
         """Read, compare, and record what was found. Raises _StoppedError; anything else may be tried again."""
@@ -72,7 +72,7 @@ class VerificationJob:
     def _read(self, part: UploadPart) -> UploadPart | None:
         """Return the part with its digest; None where its bytes are gone or are not those of its known digest."""
         stored, offset = self._stored, self._stored.plan.offset(part.part_number)
-        digest, md5 = PartDigest(), hashlib.md5(usedforsecurity=False)
+        digest, md5 = PartDigest(), new_md5()
         needs_md5 = not part.xxh3_128 and bool(part.md5)
         try:
             for piece in self._environment.store.read(stored.store_key, stored.store_version, offset, part.size_bytes):

@@ -1,6 +1,5 @@
 """A file on this machine: what it is, and what its parts' digests are."""
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from byte_path.digests import PartDigest
+from byte_path.md5 import new_md5
 from song_score_client.errors import LocalFileError
 
 CHUNK_BYTES = 1024 * 1024
@@ -61,7 +61,7 @@ class LocalFile:
 
     def part_digests(self, offset: int, size_bytes: int) -> tuple[str, str]:
         """Return the xxh3_128 and the MD5 of a part, by reading it once."""
-        digest, md5 = PartDigest(), hashlib.md5(usedforsecurity=False)
+        digest, md5 = PartDigest(), new_md5()
         for piece in self.pieces(offset, size_bytes):
             digest.update(piece)
             md5.update(piece)
@@ -69,7 +69,7 @@ class LocalFile:
 
     def md5(self) -> str:
         """Return the MD5 of the whole."""
-        md5 = hashlib.md5(usedforsecurity=False)
+        md5 = new_md5()
         for piece in self.pieces(0, self.identity.size_bytes):
             md5.update(piece)
         return md5.hexdigest()

@@ -1,6 +1,5 @@
 """The file a download grows in: `<name>.partial`, with its journal, until it is whole and takes its name."""
 
-import hashlib
 import os
 import shutil
 import threading
@@ -12,6 +11,7 @@ import grpc
 from score.v1.download_service_pb2 import ObjectPart
 from score.v1.stored_object_pb2 import StoredObject
 
+from byte_path.md5 import new_md5
 from song_score_client.errors import LocalFileError, StoredBytesCorruptError
 from song_score_client.transfer.journal import Journal
 from song_score_client.transfer.local_file import CHUNK_BYTES
@@ -52,7 +52,7 @@ class PartialFile:
         self._damaged: set[int] = set()
         self._hashed_parts = 0
         self._failure: Exception | None = None
-        self._md5 = hashlib.md5(usedforsecurity=False) if whole_md5 else None
+        self._md5 = new_md5() if whole_md5 else None
         self._unsynced: SimpleQueue[int | None] = SimpleQueue()
         self._closing = False
         self._threads = [threading.Thread(target=self._sync, name="sync")]

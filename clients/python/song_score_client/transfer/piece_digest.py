@@ -1,10 +1,10 @@
 """Pieces of an object whose bytes can be told right or wrong: whole parts, and what a range cuts off of one."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from byte_path.digests import PartDigest
+from byte_path.md5 import new_md5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class PieceDigest:
     def __init__(self, piece: Piece) -> None:
         self._piece, self._received_bytes = piece, 0
         self._xxh3 = PartDigest() if piece.xxh3_128 else None
-        self._md5 = hashlib.md5(usedforsecurity=False) if piece.md5 and not piece.xxh3_128 else None
+        self._md5 = new_md5() if piece.md5 and not piece.xxh3_128 else None
 
     def update(self, data: memoryview) -> None:
         """Take the next bytes."""

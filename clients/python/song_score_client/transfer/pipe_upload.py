@@ -1,6 +1,5 @@
 """Upload what comes through a pipe: one part at a time on the disk, which can be sent again; the pipe can't."""
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import grpc
 from score.v1.stored_object_pb2 import StoredObject
 from score.v1.upload_pb2 import UPLOAD_STATE_OPEN, Upload, UploadPart
 
+from byte_path.md5 import new_md5
 from song_score_client.errors import LocalFileError, ObjectDigestMismatchError, UploadNotOpenError
 from song_score_client.score import ScoreClient
 from song_score_client.transfer.completion import complete_upload
@@ -86,7 +86,7 @@ class _PipeTransfer:
         """Send the parts that are not persisted; return how many were, and the bytes sent."""
         upload, kept_total = self._upload, 0
         persisted = {part.part_number: part for part in self._score.list_upload_parts(upload.upload_id)}
-        md5 = hashlib.md5(usedforsecurity=False)
+        md5 = new_md5()
         self._listener.begin(upload.size_bytes, 0)
         require_space(Path(tempfile.gettempdir()), NAME, min(upload.part_size_bytes, upload.size_bytes))
         with tempfile.TemporaryFile(buffering=0) as disk:
@@ -167,7 +167,7 @@ def _require_end(source: BinaryIO, size_bytes: int) -> None:
 
 def _md5_of(source: BinaryIO, size_bytes: int) -> str:
     """Read the pipe to its end; return the MD5. Raises LocalFileError where it has another length."""
-    md5 = hashlib.md5(usedforsecurity=False)
+    md5 = new_md5()
     for piece in _pieces(source, 0, size_bytes, size_bytes):
         md5.update(piece)
     _require_end(source, size_bytes)

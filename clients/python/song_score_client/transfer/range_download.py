@@ -1,7 +1,6 @@
 """Downloads of less than a file, or to no file: a byte range under a name of its own, an object into a pipe."""
 
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from typing import BinaryIO
 import grpc
 from score.v1.stored_object_pb2 import StoredObject
 
+from byte_path.md5 import new_md5
 from song_score_client.errors import LocalFileError, RangeInvalidError, StoredBytesCorruptError
 from song_score_client.score import ScoreClient
 from song_score_client.transfer.download_stream import write_at
@@ -127,7 +127,7 @@ def download_to(  # noqa: PLR0913 - one parameter an option, by keyword
     manifest = score.get_chunk_manifest(
         stored.object_id, generation=stored.generation, allow_unpublished=allow_unpublished
     )
-    md5 = hashlib.md5(usedforsecurity=False) if whole_md5 and length == stored.size_bytes else None
+    md5 = new_md5() if whole_md5 and length == stored.size_bytes else None
     pieces = pieces_of(manifest.parts, offset, length)
     reader = ObjectReader(score, manifest.stored_object, allow_unpublished, rate, listener)
     listener.begin(length, 0)
