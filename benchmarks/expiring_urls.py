@@ -64,7 +64,12 @@ def move(folder: Path, size: int, lifetime: int, rate_mib: float, settings: Mapp
     limits = json.dumps({"SIGNED_PART_SECONDS": lifetime, "SIGNED_READ_SECONDS": lifetime})
     program = ["-m", "tests.servers.dying_score", "nowhere", "1", json.dumps(settings), limits]
     server = ServiceProcess(program, folder / "score.log")
-    command = [BIN / "score", f"--score={server.address.split()[0].rstrip(',')}", "--transport=signed", "--json"]
+    command: list[str | Path] = [
+        BIN / "score",
+        f"--score={server.address.split()[0].rstrip(',')}",
+        "--transport=signed",
+        "--json",
+    ]
     rate = f"--max-rate={rate_mib}M"
     transfers = (
         ["upload", f"--file={source}", f"--object-id={OBJECT_ID}", rate],
