@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from score.v1.download_service_pb2_grpc import add_DownloadServiceServicer_to_server
@@ -91,26 +92,26 @@ class Score:
         callers, page_tokens = Callers(Authenticator(token)), PageTokens(token)
         self._audit = Audit(AuditLog(database), timedelta(days=settings.audit_days))
 
-        def audited(servicer: object) -> Audited:
-            return Audited(servicer, environment, callers, self._audit)
+        def service(name: str, add: Callable[[Any, Any], None], servicer: object, **codecs: Codec) -> Service:
+            return Service(name, add, Audited(name, servicer, environment, callers, self._audit), codecs)
 
         services = [
-            Service(
+            service(
                 "score.v1.UploadService",
                 add_UploadServiceServicer_to_server,
-                audited(UploadServicer(environment, callers, self._completions, self._small_objects, page_tokens)),
-                {"WriteUpload": Codec(deserialize_request=decode_write_request)},
+                UploadServicer(environment, callers, self._completions, self._small_objects, page_tokens),
+                WriteUpload=Codec(deserialize_request=decode_write_request),
             ),
-            Service(
+            service(
                 "score.v1.DownloadService",
                 add_DownloadServiceServicer_to_server,
-                audited(DownloadServicer(environment, callers)),
-                {"ReadObject": Codec(serialize_response=encode_read_response)},
+                DownloadServicer(environment, callers),
+                ReadObject=Codec(serialize_response=encode_read_response),
             ),
-            Service(
+            service(
                 "score.v1.ObjectService",
                 add_ObjectServiceServicer_to_server,
-                audited(ObjectServicer(environment, callers, self._verifications, page_tokens)),
+                ObjectServicer(environment, callers, self._verifications, page_tokens),
             ),
         ]
         options = ServerOptions(

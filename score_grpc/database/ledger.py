@@ -8,10 +8,12 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy.exc import IntegrityError
 
 from runtime_grpc.database import Database
+from score_grpc.database.completion_ends import asker_json, note_end
 from score_grpc.database.generations import make_visible
 from score_grpc.database.rows import microseconds, object_from, part_from, part_values, upload_from, upload_values
 from score_grpc.database.tables import OBJECTS, UPLOAD_PARTS, UPLOADS
 from score_grpc.domain import limits
+from score_grpc.domain.audit import Asker
 from score_grpc.domain.errors import PartTakenOverError, UploadNotFoundError
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import LIVE, AbortReason, Upload, UploadFailure, UploadPart, UploadState, require_open
@@ -104,6 +106,8 @@ class Ledger:
                 ended = {"abort_reason": reason.value, "lease_owner": "", "lease_until": lease_until}
                 _set_state(connection, upload_id, UploadState.ABORTED, **ended)
                 connection.execute(sql_delete(UPLOAD_PARTS).where(UPLOAD_PARTS.c.upload_id == upload_id))
+            if upload.state is UploadState.COMPLETING:
+                note_end(connection, row, "UPLOAD_ABORTED", abort_reason=reason.value)
             return _with_totals(connection, upload_row(connection, upload_id))
 
     def note_freed(self, upload_id: str) -> None:
@@ -179,12 +183,14 @@ class Ledger:
 
     # Completion
 
-    def begin_completion(self, upload_id: str) -> bool:
+    def begin_completion(self, upload_id: str, asker: Asker) -> bool:
         """Take an OPEN upload, or a COMPLETING one that nobody works on, for this process to complete.
+
+        Its end is kept in the audit in the name of the asker, whichever process comes to it.
 
         False where there is nothing to take: another process holds the lease, or it is no longer live.
         """
-        return self._take_completion(upload_id, LIVE)
+        return self._take_completion(upload_id, LIVE, completion_asker_json=asker_json(asker))
 
     def resume_completion(self, upload_id: str) -> bool:
         """Take a COMPLETING upload that nobody else works on, for this process to complete; False as above.
@@ -193,7 +199,7 @@ class Ledger:
         """
         return self._take_completion(upload_id, [UploadState.COMPLETING])
 
-    def _take_completion(self, upload_id: str, states: Sequence[UploadState]) -> bool:
+    def _take_completion(self, upload_id: str, states: Sequence[UploadState], **also: str) -> bool:
         now = microseconds()
         with self._database.write() as connection:
             row = upload_row(connection, upload_id, lock=True)
@@ -208,6 +214,7 @@ class Ledger:
                 lease_until=now + _lease_microseconds(),
                 failure_reason="",
                 failure_message="",
+                **also,
             )
             return True
 
@@ -237,7 +244,7 @@ class Ledger:
             row = upload_row(connection, stored.upload_id, lock=True)
             if not self._holds(row):
                 return False
-            make_visible(connection, stored, row.replaces_generation)
+            visible = make_visible(connection, stored, row.replaces_generation)
             _set_state(
                 connection,
                 stored.upload_id,
@@ -246,6 +253,7 @@ class Ledger:
                 lease_owner="",
                 lease_until=0,
             )
+            note_end(connection, row, "OK", generation=str(visible.generation))
             return True
 
     def reopen(self, upload: Upload, failure: UploadFailure, staging_token: str, parts: Sequence[UploadPart]) -> bool:
@@ -273,6 +281,7 @@ class Ledger:
                 lease_owner="",
                 lease_until=0,
             )
+            note_end(connection, row, failure.reason)
             return True
 
     def release(self, upload_id: str) -> None:

@@ -75,6 +75,7 @@ def upload_values(upload: Upload) -> dict[str, object]:
         "abort_reason": "",
         "is_freed": False,
         "replaces_generation": upload.replaces_generation,
+        "completion_asker_json": "",
     }
 
 

@@ -51,6 +51,8 @@ UPLOADS = Table(
     Column("is_freed", Boolean, nullable=False, server_default=false()),
     # The generation whose place this upload takes: 0 where the object held nothing.
     Column("replaces_generation", BigInteger, nullable=False, server_default="0"),
+    # Who asked for its last completion, as JSON; empty where that is not known.
+    Column("completion_asker_json", Text, nullable=False, server_default=""),
 )
 
 _IS_LIVE = text("state IN ('OPEN', 'COMPLETING')")

@@ -1,7 +1,10 @@
 """A servicer whose calls leave entries in the audit: who asked for what, with what result.
 
-Kept are starts, completions, abortions, reads, signed URLs, verifications and deletions, and of every other method what
-was denied. A read leaves an entry when it opens, and another with its ranges when it ends.
+Kept are starts, completions, abortions, writes of small objects, reads, signed URLs, verifications and deletions, and
+of every other method what was denied. A read leaves an entry when it opens, and another with its ranges when it ends.
+What a completion comes to is kept where it ends, which may be long after the call; so is a deletion.
+
+Every method of the contract is named here, or the server does not start.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from score.v1.error_reason_pb2 import ErrorReason
 
@@ -32,7 +36,16 @@ _ACTIONS = {
     "VerifyObject": "verify",
     "DeleteObject": "delete",
 }
-_WRITTEN_WITH_THE_CHANGE = {"DeleteObject"}
+_ONLY_DENIALS = {
+    "RecordUploadParts",
+    "GetUpload",
+    "ListUploads",
+    "GetChunkManifest",
+    "GetObject",
+    "BatchGetObjects",
+    "ListObjects",
+}
+_WRITTEN_WITH_THE_CHANGE = {"CompleteUpload", "DeleteObject"}
 _DENIALS = {
     "SCOPE_MISSING",
     "TOKEN_INVALID",
@@ -48,9 +61,20 @@ Behavior = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class Audited:
-    """Calls a servicer of ours; every method of it is a method of this."""
+    """Calls a servicer of ours; every method of its service is a method of this."""
 
-    def __init__(self, servicer: object, environment: Environment, callers: Callers, audit: Audit) -> None:
+    def __init__(
+        self,
+        service: str,
+        servicer: object,
+        environment: Environment,
+        callers: Callers,
+        audit: Audit,
+    ) -> None:
+        """Take the servicer of this service, by its full name.
+
+        Raises LookupError where it has a method of which nobody has said what is kept.
+        """
         self._servicer, self._environment, self._callers, self._audit = servicer, environment, callers, audit
         self._streams: dict[str, Callable[..., Iterator[Any]]] = {
             "ReadObject": self._read_object,
@@ -58,6 +82,10 @@ class Audited:
             "WriteObjects": self._write_objects,
             "WriteUpload": partial(self._stream, "WriteUpload"),
         }
+        unary = {*_ACTIONS, *_ONLY_DENIALS}
+        for method in Default().FindServiceByName(service).methods:
+            if method.name not in (self._streams if method.client_streaming or method.server_streaming else unary):
+                raise LookupError(f"{method.full_name}: say in {__name__} what the audit keeps of it")
 
     def __getattr__(self, method: str) -> Behavior:
         behavior = getattr(self._servicer, method)
@@ -75,7 +103,7 @@ class Audited:
                 self._note(context, action or method, reason, request)
             raise
         if action is not None and method not in _WRITTEN_WITH_THE_CHANGE:
-            self._note(context, action, _result(action, response), request, response)
+            self._note(context, action, "OK", request, response)
         return response
 
     def _stream(
@@ -163,13 +191,13 @@ class Audited:
                 object_id = opened.pop(response.index, "")
                 match response.WhichOneof("result"):
                     case "stored_object":
-                        self._note_object(context, "complete", "OK", response.stored_object)
+                        self._note_object(context, "write", "OK", response.stored_object)
                     case "refusal":
-                        self._note(context, "complete", _item_reason(response.refusal), object_id=object_id)
+                        self._note(context, "write", _item_reason(response.refusal), object_id=object_id)
                 yield response
         except Exception as error:
             if (reason := _reason(error)) in _DENIALS:
-                self._note(context, "complete", reason)
+                self._note(context, "write", reason)
             raise
 
     def _note_object(self, context: grpc.ServicerContext, action: str, result: str, stored: Any) -> None:  # noqa: ANN401 - a message
@@ -212,11 +240,6 @@ class Audited:
 
 def _reason(error: Exception) -> str:
     return (ERRORS.entry_of(error) or ERRORS.unknown).reason
-
-
-def _result(action: str, response: Any) -> str:  # noqa: ANN401 - messages of many kinds
-    """Return OK, or why a completion led back to OPEN."""
-    return (action == "complete" and response.upload.last_failure.reason) or "OK"
 
 
 def _item_reason(refusal: Any) -> str:  # noqa: ANN401 - a message

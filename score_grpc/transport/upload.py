@@ -14,7 +14,7 @@ from score_grpc.domain.errors import FieldInvalidError
 from score_grpc.domain.paging import PageRequest
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import Upload, UploadFilter, UploadPart
-from score_grpc.transport.caller import Callers
+from score_grpc.transport.caller import Callers, call_facts
 from score_grpc.transport.item_errors import item_error
 from score_grpc.transport.messages import (
     object_message,
@@ -185,7 +185,7 @@ class UploadServicer(UploadServiceServicer):
         self, request: pb.CompleteUploadRequest, context: grpc.ServicerContext
     ) -> pb.CompleteUploadResponse:
         """Start or attach to the completion."""
-        upload, stored = self.completions.complete(self.callers.of(context), request.upload_id)
+        upload, stored = self.completions.complete(self.callers.of(context), request.upload_id, call_facts(context))
         return pb.CompleteUploadResponse(
             upload=self._message(upload), stored_object=None if stored is None else object_message(stored)
         )

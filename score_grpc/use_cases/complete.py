@@ -6,6 +6,7 @@ next one, or a replica, takes it up again. What one completion does is in `compl
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ import structlog
 
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
+from score_grpc.domain.audit import Asker
 from score_grpc.domain.errors import DrainingError
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject
@@ -49,8 +51,12 @@ class Completions:
             self._ledger.release_all()  # no other process can be at work on this store
         self._sweeper.start()
 
-    def complete(self, principal: Principal, upload_id: str) -> tuple[Upload, StoredObject | None]:
+    def complete(
+        self, principal: Principal, upload_id: str, call_facts: Mapping[str, str]
+    ) -> tuple[Upload, StoredObject | None]:
         """Start or attach to the completion; return what it has come to within COMPLETION_WAIT_SECONDS.
+
+        `call_facts` go into the audit with the end of a completion that this starts.
 
         Raises UploadNotFoundError, UploadAbortedError, ScopeMissingError, PartsMissingError, SongUnavailableError,
         ObjectNotRegisteredError, DrainingError.
@@ -67,7 +73,8 @@ class Completions:
             if self._draining.is_set():
                 raise DrainingError(f"this server is shutting down: complete {upload.file_name} at another one")
             # Before any worker is free: what is answered as begun is in the ledger.
-            if self._ledger.begin_completion(upload_id) and not self._works:
+            asker = Asker(principal.name, call_facts)
+            if self._ledger.begin_completion(upload_id, asker) and not self._works:
                 self._ledger.release(upload_id)  # for whoever works to take
         if upload.state is not UploadState.COMPLETED:
             self._wait_for(self._run(upload_id))

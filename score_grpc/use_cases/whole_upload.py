@@ -99,7 +99,7 @@ class WholeUpload:
             return _require_same(self._stored, self._md5.hexdigest())
         while True:
             try:
-                upload, stored = self._completions.complete(self._principal, self._upload.upload_id)
+                upload, stored = self._completions.complete(self._principal, self._upload.upload_id, {})
             except PartsMissingError as error:
                 raise StoreUnavailableError(f"{error}: retry") from error
             except UploadAbortedError as error:

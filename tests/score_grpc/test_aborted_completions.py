@@ -8,6 +8,7 @@ from score.v1.upload_pb2 import UPLOAD_STATE_ABORTED
 from score.v1.upload_service_pb2 import AbortUploadRequest, GetUploadRequest
 
 from score_grpc.domain import limits
+from score_grpc.domain.audit import Asker
 from tests.servers.score_world import PART, World, random_bytes
 
 SIZE = PART + 77
@@ -23,7 +24,8 @@ def test_bytes_assembled_after_the_abortion_by_a_process_that_died_then_are_coll
     upload = world.start("aborted-1")
     world.send(upload, data)
     key = environment.ledger.upload(upload.upload_id).staging_key
-    assert environment.ledger.begin_completion(upload.upload_id)  # by this process, which then does nothing of it
+    # By this process, which then does nothing of it.
+    assert environment.ledger.begin_completion(upload.upload_id, Asker("somebody"))
     world.raw.uploads.AbortUpload(AbortUploadRequest(upload_id=upload.upload_id))
     environment.store.put(key, [memoryview(data)])  # as the assembly that was under way
     deadline = time.monotonic() + PATIENCE_SECONDS

@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from score.v1.download_service_pb2 import (
     OpenObject,
     RangeToSign,
@@ -29,10 +31,12 @@ from score.v1.upload_service_pb2 import (
     WriteObjectsRequest,
 )
 
+from runtime_grpc.authentication import Authenticator
 from score_grpc.database.audit import AuditLog
 from score_grpc.domain import limits
 from score_grpc.domain.access import Principal
 from score_grpc.domain.audit import AuditEntry
+from score_grpc.transport.audited import Audited
 from score_grpc.transport.caller import Callers
 from score_grpc.use_cases.audit import Audit
 from tests.servers.registry_song import TOKEN
@@ -166,15 +170,30 @@ def test_small_objects_are_told_one_by_one(world: World) -> None:
     list(world.raw.downloads.ReadObjects(asked))
     rows = kept(world, 6)
     assert sorted(story(rows[:3])) == [
-        ("complete", "small-1", "ABC", "OK"),
-        ("complete", "small-2", "ABC", "OK"),
-        ("complete", "small-3", "", "OBJECT_NOT_REGISTERED"),
+        ("write", "small-1", "ABC", "OK"),
+        ("write", "small-2", "ABC", "OK"),
+        ("write", "small-3", "", "OBJECT_NOT_REGISTERED"),
     ]
     assert sorted(story(rows[3:])) == [
         ("read", "small-1", "ABC", "OK"),
         ("read", "small-2", "ABC", "OK"),
         ("read", "small-3", "", "OBJECT_NOT_FOUND"),
     ]
+
+
+def test_a_method_that_the_audit_does_not_know_keeps_the_server_from_starting(world: World) -> None:
+    environment, callers, audit = world.score.environment, Callers(Authenticator("")), world.score._audit
+    for name in ("UploadService", "DownloadService", "ObjectService"):
+        Audited(f"score.v1.{name}", object(), environment, callers, audit)
+    file = FileDescriptorProto(name="tests/later.proto", package="tests.later", dependency=["score/v1/upload.proto"])
+    for number, (client_streaming, server_streaming) in enumerate([(False, False), (True, False), (False, True)]):
+        method = file.service.add(name=f"Service{number}").method.add(name="CompleteUpload" if number else "Forgotten")
+        method.input_type = method.output_type = ".score.v1.Upload"
+        method.client_streaming, method.server_streaming = client_streaming, server_streaming
+    descriptor_pool.Default().Add(file)
+    for name in ("Service0.Forgotten", "Service1.CompleteUpload", "Service2.CompleteUpload"):
+        with pytest.raises(LookupError, match=f"{name}: say in .*audited"):
+            Audited(f"tests.later.{name.partition('.')[0]}", object(), environment, callers, audit)
 
 
 def test_a_read_that_breaks_off_says_so(world: World) -> None:

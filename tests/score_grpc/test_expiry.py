@@ -26,6 +26,7 @@ from sqlalchemy import text
 from runtime_grpc.database import Database
 from score_grpc.database.leftovers import Leftovers
 from score_grpc.database.retired import RetiredKeys
+from score_grpc.domain.audit import Asker
 from score_grpc.domain.errors import StoreUnavailableError
 from score_grpc.gateways.objects.port import Staging
 from score_grpc.use_cases.collect import Collector
@@ -128,7 +129,8 @@ def test_what_is_completing_or_complete_is_never_collected(any_world: World) -> 
     world.register("completing-1", data)
     upload = world.start("completing-1")
     world.send(upload, data)
-    assert environment.ledger.begin_completion(upload.upload_id)  # by this process, which then does nothing of it
+    # By this process, which then does nothing of it.
+    assert environment.ledger.begin_completion(upload.upload_id, Asker("somebody"))
     assert world.score.collector.collect_expired(after(days=100)) == 0
     token = token_of(world, upload)
     lost = environment.store.begin(environment.ledger.upload(upload.upload_id).staging_key)

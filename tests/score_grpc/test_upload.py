@@ -24,6 +24,7 @@ from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
 from score_grpc.database.ledger import Ledger
 from score_grpc.domain import limits
+from score_grpc.domain.audit import Asker
 from score_grpc.domain.uploads import Upload
 from score_grpc.gateways.objects.local import LocalObjectStore
 from score_grpc.gateways.objects.port import StagedPart, Staging, StoredBytes
@@ -336,7 +337,7 @@ def test_a_step_that_outlasts_the_lease_keeps_it(
     def assemble(store: LocalObjectStore, staging: Staging, parts: Sequence[StagedPart]) -> StoredBytes:
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline:
-            taken.append(replica.begin_completion(upload.upload_id))
+            taken.append(replica.begin_completion(upload.upload_id, Asker("somebody")))
             time.sleep(0.05)
         return genuine(store, staging, parts)
 

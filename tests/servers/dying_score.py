@@ -23,7 +23,7 @@ from score_grpc.database.ledger import Ledger
 from score_grpc.database.signed_parts import SignedParts
 from score_grpc.database.small_objects import SmallObjects
 from score_grpc.domain import limits
-from score_grpc.domain.audit import AuditEntry
+from score_grpc.domain.audit import Asker, AuditEntry
 from score_grpc.domain.signed_requests import SignedRequest
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import Upload, UploadPart
@@ -203,8 +203,8 @@ class DyingLedger(Ledger):
         self._death.reach("before the upload is noted as freed")
         super().note_freed(upload_id)
 
-    def begin_completion(self, upload_id: str) -> bool:
-        begun = super().begin_completion(upload_id)
+    def begin_completion(self, upload_id: str, asker: Asker) -> bool:
+        begun = super().begin_completion(upload_id, asker)
         self._death.reach("after completion has begun")
         return begun
 

@@ -11,6 +11,7 @@ def upgrade() -> None:
     """Add columns and tables."""
     op.add_column("upload_parts", sa.Column("md5", sa.String(32), nullable=False, server_default=""))
     op.add_column("uploads", sa.Column("replaces_generation", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("uploads", sa.Column("completion_asker_json", sa.Text, nullable=False, server_default=""))
     op.create_index("uploads_create_time", "uploads", ["create_time", "upload_id"])
     op.create_index("uploads_study", "uploads", ["study_id", "create_time", "upload_id"])
     op.add_column("objects", sa.Column("verify_owner", sa.String(64), nullable=False, server_default=""))
