@@ -43,6 +43,7 @@ def start_upload(
     """Return the upload to write to, or the object if these bytes are stored and verified.
 
     With `replace` other bytes that are stored get a further generation, and a live upload of another size is aborted.
+    One that has come too late, as other bytes than it was to replace are stored by now, is aborted without a word.
 
     Raises FieldInvalidError, ObjectNotRegisteredError, ScopeMissingError, AnalysisNotUnpublishedError,
     SizeNotRegisteredError, Md5NotRegisteredError, ObjectExistsError, UploadConflictError, StoreFullError,
@@ -65,6 +66,9 @@ def start_upload(
                 return stored
             permit(principal, _replacing_action(stored, registration, replace=replace), registration)
         live = ledger.live_upload(object_id)
+        if live is not None and stored is not None and live.replaces_generation < stored.generation:
+            _end(environment, live)  # what it was to replace has been replaced: it could never become visible
+            continue
         if live is not None and live.size_bytes != registration.size_bytes:
             _end_conflict(environment, live, registration, replace=replace)
             continue
@@ -171,5 +175,9 @@ def _end_conflict(environment: Environment, live: Upload, registration: Registra
             upload_id=live.upload_id,
             size_bytes=str(live.size_bytes),
         )
+    _end(environment, live)
+
+
+def _end(environment: Environment, live: Upload) -> None:
     with suppress(UploadNotOpenError):  # it was completed meanwhile: then its object is what is stored
         free(environment, environment.ledger.abort(live.upload_id, AbortReason.REPLACED))

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -18,15 +19,27 @@ from score.v1.upload_pb2 import (
     Upload,
 )
 from score.v1.upload_service_pb2 import (
+    FinishSmallObject,
     GetUploadRequest,
     ListUploadsRequest,
+    OpenSmallObject,
+    SmallObjectChunk,
     StartUploadRequest,
     StartUploadResponse,
+    WriteObjectsRequest,
 )
 from song_score_client.errors import ServiceError
+from sqlalchemy import insert
 
+from score_grpc.database.adoptions import Adoptions
+from score_grpc.database.generations import make_visible
+from score_grpc.database.rows import upload_values
+from score_grpc.database.tables import UPLOADS
 from score_grpc.domain import limits
+from score_grpc.domain.parts import plan_parts
 from score_grpc.domain.registrations import Registration
+from score_grpc.domain.stored_objects import new_object
+from score_grpc.domain.uploads import UploadState, new_upload
 from tests.servers.raw_score import bytes_of
 from tests.servers.registry_song import TOKEN
 from tests.servers.score_world import PART, World, random_bytes
@@ -211,6 +224,53 @@ def test_an_upload_of_the_same_size_is_joined_even_with_replace(world: World) ->
     upload = start(world).upload
     world.register(NAME, random_bytes(len(OLD), seed=5))
     assert start(world).upload.upload_id == upload.upload_id
+
+
+def adopted_meanwhile(world: World, data: bytes) -> None:
+    """Make the object visible with bytes that no upload brought, whatever upload of it is under way."""
+    environment, database = world.score.environment, world.score._database
+    registration = environment.registry.resolve([NAME], fresh=True)[NAME]
+    upload = new_upload(registration, plan_parts(len(data), PART), f"data/{NAME}-elsewhere", datetime.now(UTC))
+    version = environment.store.put(upload.staging_key, [memoryview(data)]).version
+    md5 = hashlib.md5(data).hexdigest()
+    stored = new_object(registration, upload, md5, version, datetime.now(UTC), is_verified=False)
+    assert not Adoptions(database).add(upload, stored, [])  # it never does this to an upload of ours
+    with database.write() as connection:
+        connection.execute(insert(UPLOADS).values(upload_values(replace(upload, state=UploadState.COMPLETED))))
+        make_visible(connection, stored, replaces_generation=0)
+
+
+@pytest.mark.parametrize("has_failed", [False, True], ids=["open", "tried to complete"])
+def test_an_upload_that_an_adopted_object_came_before_gives_way_to_the_next(
+    any_world: World, *, has_failed: bool
+) -> None:
+    any_world.register(NAME, NEW)
+    late = start(any_world, replace=False).upload
+    any_world.send(late, NEW)
+    adopted_meanwhile(any_world, OLD)
+    if has_failed:
+        failed = any_world.complete(late).upload
+        assert (failed.state, failed.last_failure.reason) == (UPLOAD_STATE_OPEN, "OBJECT_EXISTS")
+    assert refused(any_world, lambda: start(any_world, replace=False)).reason == "OBJECT_EXISTS"
+    assert put(any_world, NEW).generation == 2
+    ended = any_world.raw.uploads.GetUpload(GetUploadRequest(upload_id=late.upload_id)).upload
+    assert (ended.state, ended.abort_reason) == (UPLOAD_STATE_ABORTED, ABORT_REASON_REPLACED)
+    assert read(any_world) == NEW
+
+
+def test_an_upload_that_comes_too_late_gives_way_to_small_objects_too(world: World) -> None:
+    small = world.register(NAME, b"small")
+    late = start(world, replace=False).upload
+    adopted_meanwhile(world, OLD)
+    messages = [
+        WriteObjectsRequest(open=OpenSmallObject(object_id=NAME, size_bytes=len(small), replace=True)),
+        WriteObjectsRequest(chunk=SmallObjectChunk(data=small)),
+        WriteObjectsRequest(finish=FinishSmallObject()),
+    ]
+    (answer,) = world.raw.uploads.WriteObjects(iter(messages))
+    assert answer.stored_object.generation == 2
+    ended = world.raw.uploads.GetUpload(GetUploadRequest(upload_id=late.upload_id)).upload
+    assert ended.state == UPLOAD_STATE_ABORTED
 
 
 def test_an_object_is_deleted_with_a_reason(any_world: World) -> None:
