@@ -20,6 +20,7 @@ from song_score_client.transfer.parallelism import (
     StreamControl,
     Streams,
     metered,
+    useful_streams,
 )
 from song_score_client.transfer.parts import PartQueue, Parts
 from song_score_client.transfer.streams import run_streams
@@ -90,6 +91,16 @@ def test_a_cap_holds_from_the_beginning() -> None:
     control = StreamControl(most=2)
     assert control.limit == 2
     assert set(watch(control, long_path(10, 10_000), 9)) == {2}
+
+
+def test_under_a_limit_that_one_stream_reaches_it_stays_one() -> None:
+    control = useful_streams(is_limited=True).control
+    assert control.limit == 1
+    assert watch(control, long_path(10_000, 100), 1 + HOLD_WINDOWS) == [2] + [1] * HOLD_WINDOWS
+
+
+def test_under_a_limit_that_one_stream_does_not_reach_there_are_more() -> None:
+    assert watch(useful_streams(is_limited=True).control, long_path(10, 80), 5) == [2, 4, 8, 16, 8]
 
 
 class Clock:

@@ -67,10 +67,11 @@ class Record(Listener):
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.moved = self.verified = 0
+        self.moved = self.verified = self.largest_move = 0
 
     def move(self, size_bytes: int) -> None:
         self.moved += size_bytes
+        self.largest_move = max(self.largest_move, size_bytes)
 
     def verify(self, size_bytes: int) -> None:
         self.verified += size_bytes
@@ -283,6 +284,16 @@ def test_a_download_outlives_its_urls(side: Side, data: bytes) -> None:
     down = side.download(streams=1, rate=RateLimit(PART / 1.2))
     assert down.path.read_bytes() == data
     assert side.listener.moved == 2 * SIZE
+
+
+def test_under_a_limit_bytes_go_in_pieces_so_small_that_none_of_many_streams_stands_still(
+    side: Side, data: bytes
+) -> None:
+    limit = RateLimit(8 * MIB)
+    side.upload(streams=4, rate=limit)
+    assert side.download(streams=4, rate=limit).path.read_bytes() == data
+    assert side.listener.moved == 2 * SIZE
+    assert side.listener.largest_move == limit.piece_bytes == MIB // 2
 
 
 def test_a_signature_that_is_refused_time_and_again_is_told(side: Side) -> None:

@@ -33,7 +33,7 @@ from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import open_file
 from song_score_client.transfer.partial_file import PartialFile
 from song_score_client.transfer.parts import PartQueue
-from song_score_client.transfer.rate import RateLimit
+from song_score_client.transfer.rate import RateLimit, piece_bytes
 from song_score_client.transfer.upload import UploadResult, upload_file
 from song_score_client.transfer.upload_stream import UploadStream
 
@@ -363,6 +363,13 @@ def test_the_rate_limit_holds_for_all_streams_together() -> None:
     now[0] = 100.0
     limit.take(MIB)
     assert len(slept) == 20  # nothing is saved up, nothing is owed
+
+
+def test_a_limit_is_taken_in_pieces_of_a_sixteenth_of_a_second() -> None:
+    assert piece_bytes(None, MIB) == MIB
+    assert piece_bytes(RateLimit(1000 * MIB), MIB) == MIB
+    assert piece_bytes(RateLimit(8 * MIB), MIB) == MIB // 2
+    assert piece_bytes(RateLimit(1), MIB) == 4096
 
 
 TORN = [

@@ -11,7 +11,7 @@ from song_score_client.score import ScoreClient
 from song_score_client.transfer.download_stream import DownloadStream
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import open_file
-from song_score_client.transfer.parallelism import StreamControl, Streams, metered
+from song_score_client.transfer.parallelism import Streams, metered, useful_streams
 from song_score_client.transfer.partial_file import PartialFile
 from song_score_client.transfer.parts import Parts
 from song_score_client.transfer.rate import RateLimit
@@ -54,7 +54,7 @@ def download_object(  # noqa: PLR0913 - one parameter an option, by keyword
     bytes is left as it is; with others it is an error unless `force`. `whole_md5` false checks the parts' digests
     alone. Raises LocalFileError, ServiceError.
     """
-    streams = Streams(StreamControl()) if streams is None else streams
+    streams = useful_streams(is_limited=rate is not None) if streams is None else streams
     listener = metered(listener or Listener(), streams)
     for attempt in range(1, GENERATIONS + 1):
         manifest = score.get_chunk_manifest(object_id, allow_unpublished=allow_unpublished)
@@ -112,7 +112,6 @@ class _Transfer:
         with open_file(self._target) as file:
             if file.identity.size_bytes == self._stored.size_bytes and (md5 := file.md5()) == self._stored.md5:
                 self._listener.begin(self._stored.size_bytes, self._stored.size_bytes)
-                self._listener.say("the file is there already, with the right bytes")
                 return DownloadResult(self._stored, self._target, len(self._parts), 0, md5)
         raise LocalFileError(f"{self._target} exists with other bytes: move it away, or use --force to replace it")
 

@@ -44,11 +44,11 @@ class LocalFile:
                 raise LocalFileError(f"{self.path} became shorter while it was read: it ends at {offset + filled}")
             filled += count
 
-    def pieces(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
+    def pieces(self, offset: int, size_bytes: int, piece_bytes: int = CHUNK_BYTES) -> Iterator[memoryview]:
         """Yield the bytes in pieces; each is valid until the next one is taken."""
-        buffer = memoryview(bytearray(min(CHUNK_BYTES, size_bytes)))
-        for start in range(offset, offset + size_bytes, CHUNK_BYTES):
-            piece = buffer[: min(CHUNK_BYTES, offset + size_bytes - start)]
+        buffer = memoryview(bytearray(min(piece_bytes, size_bytes)))
+        for start in range(offset, offset + size_bytes, piece_bytes):
+            piece = buffer[: offset + size_bytes - start]
             self.read_into(piece, start)
             yield piece
 

@@ -16,7 +16,7 @@ from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import CHUNK_BYTES
 from song_score_client.transfer.parts import PartQueue
 from song_score_client.transfer.piece_digest import Piece, PieceDigest
-from song_score_client.transfer.rate import RateLimit
+from song_score_client.transfer.rate import RateLimit, piece_bytes
 from song_score_client.transfer.signed_download import SignedUrl, read_range
 from song_score_client.transfer.signed_requests import Tries
 from song_score_client.transfer.streams import may_go_on, no_progress, pause
@@ -67,7 +67,7 @@ class ObjectReader:
         connection, position, end = self.score.connection, offset, offset + size_bytes
         url = SignedUrl(self.score, self.stored, allow_unpublished=self.allow_unpublished)
         tries, refused = Tries(connection, self.listener, PartQueue(())), None
-        buffer = memoryview(bytearray(min(CHUNK_BYTES, size_bytes)))
+        buffer = memoryview(bytearray(min(piece_bytes(self.rate, CHUNK_BYTES), size_bytes)))
         doing = f"bytes {offset} to {end - 1} of {self.stored.file_name}"
         while position < end:
             signed = url.get(refused)

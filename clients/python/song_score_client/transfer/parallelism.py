@@ -69,6 +69,15 @@ class StreamControl:
         self.limit, self._reached, self._smaller, self._hold = limit, bytes_per_second, None, HOLD_WINDOWS
 
 
+def useful_streams(most: int = MAX_STREAMS, *, is_limited: bool = False) -> "Streams":
+    """Return streams whose number is found by trying.
+
+    `is_limited`: there is a limit on bytes per second. Mostly one stream reaches it; several would only keep as many
+    parts unfinished for longer, which a client that dies has sent for nothing.
+    """
+    return Streams(StreamControl(most, 1 if is_limited else START_STREAMS))
+
+
 @dataclass(slots=True)
 class Streams:
     """The streams of all files of a command: who may begin one, who has to end. For any thread.

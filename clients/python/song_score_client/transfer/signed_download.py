@@ -21,7 +21,7 @@ from song_score_client.transfer.local_file import CHUNK_BYTES
 from song_score_client.transfer.partial_file import piece_of
 from song_score_client.transfer.parts import Parts
 from song_score_client.transfer.piece_digest import PieceDigest
-from song_score_client.transfer.rate import RateLimit
+from song_score_client.transfer.rate import RateLimit, piece_bytes
 from song_score_client.transfer.signed_requests import Tries, headers_of, no_answer, refusal
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/")
@@ -67,7 +67,7 @@ class SignedDownload:
         """Be one worker: fetch parts until none is left. Raises ServiceError, ClientError; its part goes back."""
         cancellation = Cancellation()
         queue.on_stop(cancellation.cancel)
-        buffer = memoryview(bytearray(CHUNK_BYTES))
+        buffer = memoryview(bytearray(piece_bytes(self._rate, CHUNK_BYTES)))
         while (number := queue.take()) is not None:
             try:
                 self._fetch(number, Tries(self._score.connection, self._listener, queue), cancellation, buffer)

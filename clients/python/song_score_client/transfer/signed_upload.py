@@ -11,9 +11,9 @@ from song_score_client.http_connections import HTTP_FAILURES, Cancellation, Http
 from song_score_client.score import MAX_SIGNED, ScoreClient
 from song_score_client.transfer.gathering import Gathering
 from song_score_client.transfer.listener import Listener
-from song_score_client.transfer.local_file import LocalFile
+from song_score_client.transfer.local_file import CHUNK_BYTES, LocalFile
 from song_score_client.transfer.parts import Parts, part_range
-from song_score_client.transfer.rate import RateLimit
+from song_score_client.transfer.rate import RateLimit, piece_bytes
 from song_score_client.transfer.signed_requests import MAX_WORDS_BYTES, Tries, headers_of, no_answer, refusal
 from song_score_client.transfer.upload_errors import ended_error
 
@@ -99,7 +99,7 @@ class SignedUpload:
             raise no_answer(error, doing) from None
 
     def _body(self, number: int) -> Iterator[memoryview]:
-        for piece in self._file.pieces(*self._range(number)):
+        for piece in self._file.pieces(*self._range(number), piece_bytes(self._rate, CHUNK_BYTES)):
             if self._rate is not None:
                 self._rate.take(piece.nbytes)
             yield piece

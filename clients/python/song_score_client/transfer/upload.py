@@ -32,7 +32,7 @@ from song_score_client.transfer.completion import complete_upload
 from song_score_client.transfer.journal import Journal, discard_journal
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import LocalFile, open_file
-from song_score_client.transfer.parallelism import StreamControl, Streams, metered
+from song_score_client.transfer.parallelism import Streams, metered, useful_streams
 from song_score_client.transfer.parts import Parts, part_range
 from song_score_client.transfer.rate import RateLimit
 from song_score_client.transfer.signed_upload import SignedUpload
@@ -84,7 +84,7 @@ def upload_file(  # noqa: PLR0913 - one parameter an option, by keyword
     ObjectDigestMismatchError if the file is not the registered one.
     """
     with open_file(path) as file:
-        streams = Streams(StreamControl()) if streams is None else streams
+        streams = useful_streams(is_limited=rate is not None) if streams is None else streams
         listener = metered(listener or Listener(), streams)
 
         def run() -> UploadResult:

@@ -15,7 +15,7 @@ from song_score_client.errors import ClientError, IntegrityError
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import CHUNK_BYTES, LocalFile
 from song_score_client.transfer.parts import Parts, part_range
-from song_score_client.transfer.rate import RateLimit
+from song_score_client.transfer.rate import RateLimit, piece_bytes
 
 METHOD = "/score.v1.UploadService/WriteUpload"
 
@@ -68,7 +68,7 @@ class UploadStream:
             raise self.failure
 
     def _requests(self) -> Iterator[WriteUploadRequest | UploadChunk]:
-        buffer = memoryview(bytearray(CHUNK_BYTES))
+        buffer = memoryview(bytearray(piece_bytes(self.rate, CHUNK_BYTES)))
         try:
             yield WriteUploadRequest(open=OpenUpload(upload_id=self.upload.upload_id))
             while (number := self._next_part()) is not None:
@@ -86,7 +86,7 @@ class UploadStream:
         start, size_bytes = self._range(number)
         digest, digested_bytes, offset = PartDigest(), 0, 0
         while offset < size_bytes:
-            data = buffer[: min(CHUNK_BYTES, size_bytes - offset)]
+            data = buffer[: size_bytes - offset]
             self.file.read_into(data, start + offset)
             if offset == digested_bytes:
                 digest.update(data)
