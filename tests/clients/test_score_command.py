@@ -56,7 +56,24 @@ def test_an_upload_run_again_sends_nothing_and_says_so(score: ScoreCommand) -> N
     score.events("upload", "--manifest", manifest)
     (done,) = score.events("upload", "--manifest", manifest)
     assert (done["moved_bytes"], done["kept_part_total"]) == (0, 2)
-    assert "2 of 2 parts were there and were not sent again" in score("upload", "--manifest", manifest).stderr
+    first, total = score("upload", "--manifest", manifest).stderr.splitlines()
+    assert first.startswith("score: a.bam: 17.0 MiB, already stored, MD5 ")
+    assert "/s" not in first
+    assert total == "score: 1 of 1 files already stored"
+
+
+def test_a_download_run_again_fetches_nothing_and_says_so(score: ScoreCommand, tmp_path: Path) -> None:
+    score.store("a.bam", "b.bam", "c.bam")
+    for names in (["a.bam", "b.bam"], ["a.bam", "b.bam", "c.bam"]):
+        words = [word for name in names for word in ("--object-id", score.id_of(name))]
+        result = score("download", *words, "--output-dir", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+    lines = result.stderr.splitlines()
+    assert [line for line in lines if "a.bam: 1000 bytes, already here, MD5" in line]
+    assert [line for line in lines if "c.bam: 1000 bytes, fetched, MD5" in line]
+    assert lines[-1] == "score: 2 of 3 files already here, 1 fetched"
+    (summary,) = score.events("download", *words, "--output-dir", tmp_path / "out", event="summary")
+    assert (summary["done"], summary["kept"], summary["moved_bytes"]) == (3, 3, 0)
 
 
 def test_an_analysis_is_uploaded_without_a_manifest(score: ScoreCommand) -> None:
@@ -260,6 +277,7 @@ def test_one_file_that_fails_does_not_stop_the_others(score: ScoreCommand) -> No
         "event": "summary",
         "files": 4,
         "done": 3,
+        "kept": 0,
         "failed": 1,
         "moved_bytes": 9 * MIB,
         "exit_code": 8,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from song_score_client.commands.session import Session
 
-PayloadFile = Annotated[str, typer.Option("-f", "--file", help="The payload, JSON; - is stdin.")]
+PayloadFile = Annotated[str, typer.Option("-f", "--file", metavar="FILE", help="The payload, JSON; - is stdin.")]
 AllowDuplicates = Annotated[
     bool,
     typer.Option("-ad", "--allow-duplicates", help="Accept files whose MD5 another analysis of the study has."),
@@ -97,14 +97,16 @@ def validate(context: typer.Context, file: PayloadFile, allow_duplicates: AllowD
 
 def search(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
     context: typer.Context,
-    analysis_id: Annotated[str | None, typer.Option("-a", "--analysis-id", help="Id of the analysis.")] = None,
-    file_id: Annotated[str, typer.Option("-f", "--file-id", help="Object id of a file.")] = "",
-    sample_id: Annotated[str, typer.Option("-sa", "--sample-id", help="Id of a sample.")] = "",
-    specimen_id: Annotated[str, typer.Option("-sp", "--specimen-id", help="Id of a specimen.")] = "",
-    donor_id: Annotated[str, typer.Option("-d", "--donor-id", help="Id of a donor.")] = "",
-    submitter_sample_id: Annotated[str, typer.Option(help="The submitter's id of a sample.")] = "",
-    submitter_specimen_id: Annotated[str, typer.Option(help="The submitter's id of a specimen.")] = "",
-    submitter_donor_id: Annotated[str, typer.Option(help="The submitter's id of a donor.")] = "",
+    analysis_id: Annotated[
+        str | None, typer.Option("-a", "--analysis-id", metavar="ID", help="Id of the analysis.")
+    ] = None,
+    file_id: Annotated[str, typer.Option("-f", "--file-id", metavar="ID", help="Object id of a file.")] = "",
+    sample_id: Annotated[str, typer.Option("-sa", "--sample-id", metavar="ID", help="Id of a sample.")] = "",
+    specimen_id: Annotated[str, typer.Option("-sp", "--specimen-id", metavar="ID", help="Id of a specimen.")] = "",
+    donor_id: Annotated[str, typer.Option("-d", "--donor-id", metavar="ID", help="Id of a donor.")] = "",
+    submitter_sample_id: Annotated[str, typer.Option(metavar="ID", help="The submitter's id of a sample.")] = "",
+    submitter_specimen_id: Annotated[str, typer.Option(metavar="ID", help="The submitter's id of a specimen.")] = "",
+    submitter_donor_id: Annotated[str, typer.Option(metavar="ID", help="The submitter's id of a donor.")] = "",
     match: Annotated[Match, typer.Option(case_sensitive=False, help="How ids are compared.")] = Match.EXACT,
 ) -> None:
     """Print one analysis by its id, or all that ids of what belongs to them lead to."""
@@ -144,10 +146,13 @@ def list_analyses(
         list[State] | None, typer.Option("-s", "--state", case_sensitive=False, help="Repeat it. [PUBLISHED]")
     ] = None,
     filter_expression: Annotated[
-        str, typer.Option("--filter", help="""For example 'data.experiment.libraryStrategy = "WGS"'.""")
+        str,
+        typer.Option(
+            "--filter", metavar="EXPRESSION", help="""For example 'data.experiment.libraryStrategy = "WGS"'."""
+        ),
     ] = "",
-    order_by: Annotated[str, typer.Option("--order-by", help="For example 'update_time desc'.")] = "",
-    limit: Annotated[int | None, typer.Option("-l", "--limit", min=1, help="At most so many.")] = None,
+    order_by: Annotated[str, typer.Option("--order-by", metavar="FIELDS", help="For example 'update_time desc'.")] = "",
+    limit: Annotated[int | None, typer.Option("-l", "--limit", metavar="N", min=1, help="At most so many.")] = None,
 ) -> None:
     """List the PUBLISHED analyses of the study, or those of the states asked for, oldest first."""
     from itertools import islice

@@ -30,7 +30,9 @@ MAX_VERSION = 2**31 - 1
 
 def register_analysis_type(
     context: typer.Context,
-    file: Annotated[str, typer.Option("-f", "--file", help='JSON {"name", "schema", "options"?}; - is stdin.')],
+    file: Annotated[
+        str, typer.Option("-f", "--file", metavar="FILE", help='JSON {"name", "schema", "options"?}; - is stdin.')
+    ],
     force: Annotated[bool, typer.Option(help="A new version even where nothing changed.")] = False,
     validate_only: Annotated[bool, typer.Option("--validate-only", help="Check, and register nothing.")] = False,
 ) -> None:
@@ -57,8 +59,10 @@ def register_analysis_type(
 
 def get_analysis_type(
     context: typer.Context,
-    name: Annotated[str, typer.Option("-n", "--name", help="Name of the type.")],
-    version: Annotated[int, typer.Option("-v", "--version", min=0, max=MAX_VERSION, help="0 means the latest.")] = 0,
+    name: Annotated[str, typer.Option("-n", "--name", metavar="NAME", help="Name of the type.")],
+    version: Annotated[
+        int, typer.Option("-v", "--version", metavar="N", min=0, max=MAX_VERSION, help="0 means the latest.")
+    ] = 0,
     unrendered: Annotated[
         bool, typer.Option("-u", "--unrendered-only", help="The schema as registered, without the base schema.")
     ] = False,
@@ -75,20 +79,27 @@ def get_analysis_type(
 
 def list_analysis_types(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Option("-n", "--names", help="Only these; repeat it.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("-n", "--names", metavar="NAME", help="Only these; repeat it.")
+    ] = None,
     versions: Annotated[
-        list[int] | None, typer.Option("-v", "--versions", min=1, max=MAX_VERSION, help="Only these; repeat it.")
+        list[int] | None,
+        typer.Option("-v", "--versions", metavar="N", min=1, max=MAX_VERSION, help="Only these; repeat it."),
     ] = None,
     hide_schema: Annotated[bool, typer.Option("-hs", "--hide-schema", help="Without schemas.")] = False,
     unrendered_only: Annotated[  # noqa: ARG001 - see its help
         bool, typer.Option("-u", "--unrendered-only", help="No effect: listed schemas are always as registered.")
     ] = False,
-    sort_order: Annotated[str, typer.Option("-so", "--sort-order", help="name, version, or name,version.")] = "",
+    sort_order: Annotated[
+        str, typer.Option("-so", "--sort-order", metavar="FIELDS", help="name, version, or name,version.")
+    ] = "",
     sort_direction: Annotated[
         Direction | None, typer.Option("-sd", "--sort-direction", case_sensitive=False, help="Of all sorted fields.")
     ] = None,
-    offset: Annotated[int, typer.Option("-o", "--offset", min=0, help="Leave out so many first ones.")] = 0,
-    limit: Annotated[int | None, typer.Option("-l", "--limit", min=1, help="At most so many.")] = None,
+    offset: Annotated[
+        int, typer.Option("-o", "--offset", metavar="N", min=0, help="Leave out so many first ones.")
+    ] = 0,
+    limit: Annotated[int | None, typer.Option("-l", "--limit", metavar="N", min=1, help="At most so many.")] = None,
 ) -> None:
     """List versions of analysis types, newest first."""
     from itertools import islice
@@ -127,15 +138,17 @@ def get_registration_schema(context: typer.Context) -> None:
 
 def diff(
     context: typer.Context,
-    name: Annotated[str, typer.Option("-n", "--name", help="Name of the type.")],
+    name: Annotated[str, typer.Option("-n", "--name", metavar="NAME", help="Name of the type.")],
     from_version: Annotated[
-        int, typer.Option("--from", min=0, max=MAX_VERSION, help="0 means the one before the other.")
+        int, typer.Option("--from", metavar="N", min=0, max=MAX_VERSION, help="0 means the one before the other.")
     ] = 0,
-    to_version: Annotated[int, typer.Option("--to", min=0, max=MAX_VERSION, help="0 means the latest.")] = 0,
+    to_version: Annotated[
+        int, typer.Option("--to", metavar="N", min=0, max=MAX_VERSION, help="0 means the latest.")
+    ] = 0,
     all_studies: Annotated[
         bool, typer.Option("--all-studies", help="Check the analyses of all studies, not only that of the settings.")
     ] = False,
-    max_analyses: Annotated[int, typer.Option(min=0, help="Check at most so many. [10000]")] = 0,
+    max_analyses: Annotated[int, typer.Option(metavar="N", min=0, help="Check at most so many. [10000]")] = 0,
 ) -> None:
     """Compare two versions of a type, and check analyses of the first against the second; exit code 1 if any fails."""
     session: Session = context.obj

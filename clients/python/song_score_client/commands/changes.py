@@ -11,17 +11,20 @@ import typer
 if TYPE_CHECKING:
     from song_score_client.commands.session import Session
 
-AnalysisId = Annotated[str, typer.Option("-a", "--analysis-id", help="Id of the analysis.")]
+AnalysisId = Annotated[str, typer.Option("-a", "--analysis-id", metavar="ID", help="Id of the analysis.")]
 Etag = Annotated[
-    str | None, typer.Option(help="The etag that was read, or * to overwrite any. [the one at the moment]")
+    str | None,
+    typer.Option(metavar="ETAG", help="The etag that was read, or * to overwrite any. [the one at the moment]"),
 ]
-Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the history.")]
 
 
 def update(
     context: typer.Context,
     analysis_id: AnalysisId,
-    file: Annotated[str, typer.Option("-f", "--file", help="JSON with analysisType and the new data; - is stdin.")],
+    file: Annotated[
+        str, typer.Option("-f", "--file", metavar="FILE", help="JSON with analysisType and the new data; - is stdin.")
+    ],
     etag: Etag = None,
     reason: Reason = "",
 ) -> None:
@@ -49,7 +52,7 @@ def update(
 def patch(
     context: typer.Context,
     analysis_id: AnalysisId,
-    file: Annotated[str, typer.Option("-f", "--file", help="JSON Merge Patch, RFC 7396; - is stdin.")],
+    file: Annotated[str, typer.Option("-f", "--file", metavar="FILE", help="JSON Merge Patch, RFC 7396; - is stdin.")],
     etag: Etag = None,
     reason: Reason = "",
 ) -> None:

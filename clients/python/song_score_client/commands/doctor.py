@@ -23,7 +23,7 @@ def doctor(
     context: typer.Context,
     *,
     object_id: Annotated[
-        str | None, typer.Option(help="Of a stored object: it is read, and a signed URL of it is tried.")
+        str | None, typer.Option(metavar="ID", help="Of a stored object: it is read, and a signed URL of it is tried.")
     ] = None,
     state_dir: options.StateDir = None,
 ) -> None:

@@ -59,21 +59,23 @@ def download(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
     *,
     output_dir: Annotated[
-        Path | None, typer.Option(help="Where files go; made if need be, but not those above it.")
+        Path | None, typer.Option(metavar="FOLDER", help="Where files go; made if need be, but not those above it.")
     ] = None,
     output: Annotated[
-        str | None, typer.Option(help="In place of --output-dir: - writes one object to stdout, in order.")
+        str | None, typer.Option(metavar="-", help="In place of --output-dir: - writes one object to stdout, in order.")
     ] = None,
-    more_object_ids: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
-    object_id: Annotated[list[str] | None, typer.Option(help="Repeat it, or name several.")] = None,
+    more_object_ids: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="ID")] = None,
+    object_id: Annotated[list[str] | None, typer.Option(metavar="ID", help="Repeat it, or name several.")] = None,
     manifest: options.ManifestSource = None,
-    analysis_id: Annotated[str | None, typer.Option(help="All files of an analysis.")] = None,
+    analysis_id: Annotated[str | None, typer.Option(metavar="ID", help="All files of an analysis.")] = None,
     study_id: options.StudyId = None,
     output_layout: Annotated[
         OutputLayout, typer.Option(help="<file name>, <analysis id>/<file name>, or <object id>.")
     ] = OutputLayout.FILENAME,
-    offset: Annotated[int, typer.Option(min=0, help="Fetch from this byte on, into <name>.range-OFFSET-LENGTH.")] = 0,
-    length: Annotated[int, typer.Option(min=-1, help="Fetch so many bytes; -1: to the end.")] = -1,
+    offset: Annotated[
+        int, typer.Option(metavar="BYTES", min=0, help="Fetch from this byte on, into <name>.range-OFFSET-LENGTH.")
+    ] = 0,
+    length: Annotated[int, typer.Option(metavar="BYTES", min=-1, help="Fetch so many bytes; -1: to the end.")] = -1,
     index: Annotated[
         bool, typer.Option("--index/--no-index", help="Also the index of each file: .bai, .crai, .csi, .tbi, .idx.")
     ] = True,
@@ -100,7 +102,7 @@ def download(  # noqa: PLR0913 - one parameter an option
         raise typer.BadParameter("--output takes - alone, for stdout; files go to --output-dir")
     from byte_path.allocator import tune_allocator
     from song_score_client.commands.selection import chosen_object_ids, find_objects, with_indexes
-    from song_score_client.commands.transfers import run_transfers
+    from song_score_client.commands.transfers import FETCHED, run_transfers
     from song_score_client.targets import prepare_output_dir
     from song_score_client.transfer.batch import Batch
 
@@ -131,7 +133,7 @@ def download(  # noqa: PLR0913 - one parameter an option
                 score, selection, output_dir, output_layout, (offset, length) if is_range else None, chosen
             )
             prepare_output_dir(output_dir)
-        code = run_transfers(batch, transfers, session.open_progress(stdout_is_data=output_dir is None), "fetched")
+        code = run_transfers(batch, transfers, session.open_progress(stdout_is_data=output_dir is None), FETCHED)
     raise typer.Exit(code)
 
 

@@ -55,7 +55,7 @@ def get(context: typer.Context, kind: WhichKind, entity_id: EntityId) -> None:
 def list_all(
     context: typer.Context,
     kind: WhichKind,
-    limit: Annotated[int | None, typer.Option("-l", "--limit", min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option("-l", "--limit", metavar="N", min=1, help="At most so many.")] = None,
 ) -> None:
     """List the donors, specimens or samples of the study, by submitter id."""
     from itertools import islice
@@ -87,8 +87,10 @@ def correct(
         list[str],
         typer.Option("--set", metavar="FIELD=VALUE", help="For example gender=Female; null clears. Repeat it."),
     ],
-    etag: Annotated[str | None, typer.Option(help="The etag that was read. [the one at the moment]")] = None,
-    reason: Annotated[str, typer.Option(help="Why, for the history of the analyses.")] = "",
+    etag: Annotated[
+        str | None, typer.Option(metavar="ETAG", help="The etag that was read. [the one at the moment]")
+    ] = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the history of the analyses.")] = "",
 ) -> None:
     """Correct a donor, specimen or sample; every analysis that refers to it is told."""
     session: Session = context.obj

@@ -20,7 +20,9 @@ events = typer.Typer(help="Events: watch them, have them sent again.", no_args_i
 _FORMATS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
 FromTime = Annotated[
     datetime | None,
-    typer.Option("--from-time", formats=_FORMATS, help="Begin at this time, UTC: 2026-01-31T12:00:00Z."),
+    typer.Option(
+        "--from-time", metavar="TIME", formats=_FORMATS, help="Begin at this time, UTC: 2026-01-31T12:00:00Z."
+    ),
 ]
 
 
@@ -37,14 +39,19 @@ class Action(StrEnum):
 def watch(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
     context: typer.Context,
     all_studies: Annotated[bool, typer.Option("--all-studies", help="Not only the study of the settings.")] = False,
-    types: Annotated[list[str] | None, typer.Option("-t", "--type", help="Only this analysis type; repeat it.")] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("-t", "--type", metavar="NAME", help="Only this analysis type; repeat it.")
+    ] = None,
     actions: Annotated[
         list[Action] | None, typer.Option("--action", case_sensitive=False, help="Only these; repeat it.")
     ] = None,
     from_time: FromTime = None,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="All that are kept.")] = False,
     resume_file: Annotated[
-        Path | None, typer.Option(help="Go on after the last event of the run before; keeps its place in this file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Go on after the last event of the run before; keeps its place in this file."
+        ),
     ] = None,
     until_now: Annotated[bool, typer.Option("--until-now", help="End instead of waiting for more.")] = False,
     hide_analysis: Annotated[bool, typer.Option("--hide-analysis", help="Without the analyses.")] = False,
@@ -80,7 +87,7 @@ def watch(  # noqa: PLR0913, PLR0917 - a command has as many options as its user
 def replay(
     context: typer.Context,
     from_time: FromTime = None,
-    from_id: Annotated[str, typer.Option("--from-id", help="Begin with this event.")] = "",
+    from_id: Annotated[str, typer.Option("--from-id", metavar="ID", help="Begin with this event.")] = "",
 ) -> None:
     """Have events sent to Kafka again, from a time or an event on."""
     from song.v1.event_service_pb2 import ReplayEventsRequest

@@ -17,16 +17,23 @@ MAX_THREADS = 64
 
 def export(
     context: typer.Context,
-    output_dir: Annotated[Path, typer.Option("-o", "--output-dir", help="Gets <study>/<analysis id>.json.")],
-    study_id: Annotated[str | None, typer.Option("-s", "--studyId", "--study-id", help="All of this study.")] = None,
+    output_dir: Annotated[
+        Path, typer.Option("-o", "--output-dir", metavar="FOLDER", help="Gets <study>/<analysis id>.json.")
+    ],
+    study_id: Annotated[
+        str | None, typer.Option("-s", "--studyId", "--study-id", metavar="ID", help="All of this study.")
+    ] = None,
     analysis_ids: Annotated[
-        list[str] | None, typer.Option("-a", "--analysisIds", "--analysis-id", help="These; repeat it, or commas.")
+        list[str] | None,
+        typer.Option("-a", "--analysisIds", "--analysis-id", metavar="ID", help="These; repeat it, or commas."),
     ] = None,
     input_file: Annotated[
-        Path | None, typer.Option("-f", "--inputFile", "--input-file", help="Those in this file, one id a line.")
+        Path | None,
+        typer.Option("-f", "--inputFile", "--input-file", metavar="FILE", help="Those in this file, one id a line."),
     ] = None,
     threads: Annotated[  # noqa: ARG001 - see its help
-        int, typer.Option("-t", "--threads", min=1, max=MAX_THREADS, help="No effect: one stream is enough.")
+        int,
+        typer.Option("-t", "--threads", metavar="N", min=1, max=MAX_THREADS, help="No effect: one stream is enough."),
     ] = 1,
     omit_type_version: Annotated[
         bool, typer.Option("--omit-type-version", help="Without versions: to be submitted to the latest.")

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from song_score_client.commands.session import Session
 
 MAX_SIZE_BYTES = 2**63 - 1
-ObjectId = Annotated[str, typer.Option("--object-id", help="Object id of the file.")]
-Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+ObjectId = Annotated[str, typer.Option("--object-id", metavar="ID", help="Object id of the file.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the history.")]
 
 
 class Access(StrEnum):
@@ -27,12 +27,20 @@ class Access(StrEnum):
 def update_file(  # noqa: PLR0913, PLR0917 - a command has as many options as its users need
     context: typer.Context,
     object_id: ObjectId,
-    size: Annotated[int | None, typer.Option("-s", "--size", min=0, max=MAX_SIZE_BYTES, help="Bytes.")] = None,
-    md5: Annotated[str | None, typer.Option("-m", "--md5", help="MD5 of all bytes.")] = None,
-    datatype: Annotated[str | None, typer.Option("-d", "--datatype", help="What the file holds.")] = None,
+    size: Annotated[
+        int | None, typer.Option("-s", "--size", metavar="BYTES", min=0, max=MAX_SIZE_BYTES, help="Bytes.")
+    ] = None,
+    md5: Annotated[str | None, typer.Option("-m", "--md5", metavar="MD5", help="MD5 of all bytes.")] = None,
+    datatype: Annotated[
+        str | None, typer.Option("-d", "--datatype", metavar="NAME", help="What the file holds.")
+    ] = None,
     access: Annotated[Access | None, typer.Option("-a", "--access", help="Who may read it.")] = None,
-    info: Annotated[str | None, typer.Option("-i", "--info", help="A JSON object; replaces what is there.")] = None,
-    etag: Annotated[str | None, typer.Option(help="The etag that was read. [the one at the moment]")] = None,
+    info: Annotated[
+        str | None, typer.Option("-i", "--info", metavar="JSON", help="A JSON object; replaces what is there.")
+    ] = None,
+    etag: Annotated[
+        str | None, typer.Option(metavar="ETAG", help="The etag that was read. [the one at the moment]")
+    ] = None,
     reason: Reason = "",
 ) -> None:
     """Change the description of a file: size and MD5 only while its analysis is UNPUBLISHED."""
@@ -78,8 +86,8 @@ def update_file(  # noqa: PLR0913, PLR0917 - a command has as many options as it
 
 def delete_file(
     context: typer.Context,
-    analysis_id: Annotated[str, typer.Option("-a", "--analysis-id", help="The analysis to delete from.")],
-    object_ids: Annotated[list[str], typer.Option("--object-id", help="Repeat it.")],
+    analysis_id: Annotated[str, typer.Option("-a", "--analysis-id", metavar="ID", help="The analysis to delete from.")],
+    object_ids: Annotated[list[str], typer.Option("--object-id", metavar="ID", help="Repeat it.")],
     reason: Reason = "",
 ) -> None:
     """Delete files from an UNPUBLISHED analysis, all of them or none."""

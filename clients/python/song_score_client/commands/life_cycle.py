@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     Answer = PublishAnalysisResponse | UnpublishAnalysisResponse | SuppressAnalysisResponse
 
 AnalysisId = Annotated[
-    str | None, typer.Option("-a", "--analysis-id", help="Default: the analysisId of the JSON on stdin.")
+    str | None, typer.Option("-a", "--analysis-id", metavar="ID", help="Default: the analysisId of the JSON on stdin.")
 ]
 
-Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the history.")]
 
 
 def manifest(
     context: typer.Context,
-    input_dir: Annotated[Path, typer.Option("-d", "--input-dir", help="Where the files are.")],
+    input_dir: Annotated[Path, typer.Option("-d", "--input-dir", metavar="FOLDER", help="Where the files are.")],
     analysis_id: AnalysisId = None,
-    file: Annotated[Path | None, typer.Option("-f", "--file", help="Write it here. [stdout]")] = None,
+    file: Annotated[Path | None, typer.Option("-f", "--file", metavar="FILE", help="Write it here. [stdout]")] = None,
     check_md5: Annotated[bool, typer.Option("--check-md5", help="Compare the MD5s too; reads every file.")] = False,
 ) -> None:
     """Write the manifest that `score upload` reads; every file must be there, in its registered size."""

@@ -45,8 +45,8 @@ def list_stored(  # noqa: PLR0913 - one parameter an option
     ] = False,
     study_id: options.StudyId = None,
     all_studies: Annotated[bool, typer.Option("--all-studies", help="Of every study: needs a system scope.")] = False,
-    analysis_id: Annotated[str, typer.Option(help="Of this analysis alone.")] = "",
-    object_id: Annotated[str, typer.Option(help="With --uploads: for this object alone.")] = "",
+    analysis_id: Annotated[str, typer.Option(metavar="ID", help="Of this analysis alone.")] = "",
+    object_id: Annotated[str, typer.Option(metavar="ID", help="With --uploads: for this object alone.")] = "",
     state: Annotated[
         list[State] | None,
         typer.Option(case_sensitive=False, help="With --uploads: in this state; repeat it. [OPEN, COMPLETING]"),
@@ -55,11 +55,13 @@ def list_stored(  # noqa: PLR0913 - one parameter an option
         VerificationChoice | None, typer.Option(case_sensitive=False, help="Objects in this verification alone.")
     ] = None,
     since: Annotated[
-        datetime | None, typer.Option(help="Objects that became visible at this moment (UTC) or later.")
+        datetime | None, typer.Option(metavar="TIME", help="Objects visible since this moment, UTC: 2026-01-31T12:00.")
     ] = None,
-    before: Annotated[datetime | None, typer.Option(help="Objects that became visible before this moment.")] = None,
+    before: Annotated[
+        datetime | None, typer.Option(metavar="TIME", help="Objects visible since before this moment, UTC.")
+    ] = None,
     unpublished: options.Unpublished = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many.")] = None,
 ) -> None:
     """List the objects that Score holds, or the uploads under way, newest first."""
     session: ScoreSession = context.obj

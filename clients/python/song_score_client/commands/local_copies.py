@@ -7,29 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from song_score_client.commands.copy_options import CopyOptions
 from song_score_client.commands.score_session import ScoreSession
 from song_score_client.commands.selection import chosen_object_ids, find_objects
 from song_score_client.errors import ConfigurationError, LocalFileError, ServiceError
 from song_score_client.manifest_source import load_manifest
 from song_score_client.manifests import is_upload_manifest, upload_entries
-from song_score_client.output_layout import OutputLayout
 from song_score_client.score import ScoreClient
 
 _OBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,34}[A-Za-z0-9]", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class CopyOptions:
-    """What the command line says of them."""
-
-    paths: Sequence[Path]
-    """Files; or one folder, as `score download` filled it."""
-    object_ids: Sequence[str]
-    manifest: str | None
-    analysis_id: str | None
-    study_id: str | None
-    layout: OutputLayout
-    allow_unpublished: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def manifest(
     ] = Path(),
     *,
     manifest: options.ManifestSource = None,
-    analysis_id: Annotated[str | None, typer.Option(help="Write the manifest of an analysis.")] = None,
+    analysis_id: Annotated[str | None, typer.Option(metavar="ID", help="Write the manifest of an analysis.")] = None,
     study_id: options.StudyId = None,
     kind: Annotated[
         ManifestKind, typer.Option(help="With --analysis-id: upload (3 columns) or download (11 columns).")

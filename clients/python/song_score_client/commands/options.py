@@ -33,33 +33,44 @@ def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
         raise typer.Exit
 
 
-SongAddress = Annotated[str | None, typer.Option(help="Song's address, host:port. [SONG_URL]")]
+SongAddress = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Song's address, host:port. [SONG_URL]")]
 ScoreHttp = Annotated[
-    str | None, typer.Option(help="Score's HTTP side, https://host:port, where no gRPC passes. [SCORE_HTTP]")
+    str | None,
+    typer.Option(metavar="URL", help="Score's HTTP side, https://host:port, where no gRPC passes. [SCORE_HTTP]"),
 ]
 ChosenTransport = Annotated[
     Transport | None,
     typer.Option(help="How bytes go: auto is stream if gRPC passes, else signed. [SCORE_TRANSPORT]"),
 ]
-Profile = Annotated[str | None, typer.Option(help="Profile of the configuration file. [STORAGE_PROFILE]")]
-ConfigFile = Annotated[Path | None, typer.Option(help="Configuration file, TOML.")]
+Profile = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Profile of the configuration file. [STORAGE_PROFILE]")
+]
+ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration file, TOML.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one line an event, to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no report of what went well.")]
 Silent = Annotated[bool, typer.Option("--silent", help="Errors only.")]
 Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")]
 StudyId = Annotated[
-    str | None, typer.Option("--study-id", "--program-id", help="Study of the analysis. [SONG_STUDY_ID]")
+    str | None, typer.Option("--study-id", "--program-id", metavar="ID", help="Study of the analysis. [SONG_STUDY_ID]")
 ]
 ManifestSource = Annotated[
-    str | None, typer.Option(help="A manifest: its path, its URL, or its UUID at the portal. [SCORE_PORTAL_URL]")
+    str | None,
+    typer.Option(
+        metavar="FILE|URL|UUID", help="A manifest: its path, its URL, or its UUID at the portal. [SCORE_PORTAL_URL]"
+    ),
 ]
-Parallel = Annotated[int, typer.Option(min=1, max=MAX_PARALLEL, help="Files at once.")]
+Parallel = Annotated[int, typer.Option(metavar="N", min=1, max=MAX_PARALLEL, help="Files at once.")]
 AtOnce = Annotated[
-    int, typer.Option(min=1, max=MAX_PARALLEL, help="Files at once; where given, also the most streams of all files.")
+    int,
+    typer.Option(
+        metavar="N", min=1, max=MAX_PARALLEL, help="Files at once; where given, also the most streams of all files."
+    ),
 ]
 Streams = Annotated[
     int | None,
-    typer.Option(min=1, max=MAX_STREAMS, help="Streams per file, always; by default as many as prove useful."),
+    typer.Option(
+        metavar="N", min=1, max=MAX_STREAMS, help="Streams per file, always; by default as many as prove useful."
+    ),
 ]
 MaxRate = Annotated[
     float | None,
@@ -72,22 +83,22 @@ VerifyConnection = Annotated[
     bool,
     typer.Option("--verify-connection/--no-verify-connection", help="Ask first whether Score can work at all."),
 ]
-StateDir = Annotated[Path | None, typer.Option(help="Where it is noted what was sent. [~/.local/state/song-score]")]
+StateDir = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where it is noted what was sent. [~/.local/state/song-score]")
+]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file that fails.")]
 
 
 def choose_streams(context: typer.Context, parallel: int, streams: int | None) -> int | StreamsAtOnce:
     """Return how many streams a file has, or what finds it out for all files."""
-    from song_score_client.transfer.parallelism import (  # noqa: PLC0415 - help needs none of it
-        StreamControl,
-        Streams,
-    )
+    from song_score_client.transfer.parallelism import useful_streams  # noqa: PLC0415 - help needs none of it
 
     if streams is not None:
         return streams
     source = context.get_parameter_source("parallel")
     is_given = source is not None and source.name != "DEFAULT"
-    return Streams(StreamControl(most=min(parallel, MAX_STREAMS) if is_given else MAX_STREAMS))
+    most = min(parallel, MAX_STREAMS) if is_given else MAX_STREAMS
+    return useful_streams(most, is_limited=context.params.get("max_rate") is not None)
 
 
 def require_one(choices: Mapping[str, object]) -> None:

@@ -25,7 +25,9 @@ def remove(
     upload: Annotated[
         bool, typer.Option("--upload", help="Abort uploads that are under way; what was sent is gone.")
     ] = False,
-    reason: Annotated[str, typer.Option(help="Why, for the audit. Objects are not deleted without one.")] = "",
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why, for the audit. Objects are not deleted without one.")
+    ] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     fail_fast: options.FailFast = False,
 ) -> None:
@@ -33,30 +35,21 @@ def remove(
 
     An object of a PUBLISHED analysis is not deleted: unpublish or suppress it first. It needs the system scope WRITE.
     """
-    from song_score_client.commands.exit_codes import combined_exit_code
-    from song_score_client.commands.group import report
-    from song_score_client.errors import ClientError
-
     if not upload and not reason:
         raise typer.BadParameter("objects are not deleted without a --reason")
     if not yes and (sys.stdin is None or not sys.stdin.isatty()):
         raise typer.BadParameter("nobody is here to be asked: add --yes")
+    from song_score_client.commands.one_by_one import try_each
+
     session: ScoreSession = context.obj
-    failures: list[Exception] = []
     with session.open_score() as score:
-        for chosen in dict.fromkeys(ids):
-            try:
-                if not yes and not typer.confirm(plain(_question(score, chosen, is_upload=upload)), err=True):
-                    continue
-                document = _abort(score, chosen) if upload else _delete(score, chosen, reason)
-            except ClientError as error:
-                report("score", error)
-                failures.append(error)
-                if fail_fast:
-                    break
-                continue
-            _say(session, document)
-    raise typer.Exit(combined_exit_code(failures))
+
+        def remove_one(chosen: str) -> None:
+            if yes or typer.confirm(plain(_question(score, chosen, is_upload=upload)), err=True):
+                _say(session, _abort(score, chosen) if upload else _delete(score, chosen, reason))
+
+        code = try_each(dict.fromkeys(ids), remove_one, fail_fast=fail_fast)
+    raise typer.Exit(code)
 
 
 def _question(score: ScoreClient, chosen: str, *, is_upload: bool) -> str:

@@ -39,7 +39,8 @@ def start(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
     *,
     score: Annotated[
-        str | None, typer.Option("--score", "--server", help="Score's address, host:port. [SCORE_URL]")
+        str | None,
+        typer.Option("--score", "--server", metavar="HOST:PORT", help="Score's address, host:port. [SCORE_URL]"),
     ] = None,
     score_http: options.ScoreHttp = None,
     transport: options.ChosenTransport = None,

@@ -50,10 +50,12 @@ def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
 def start(
     context: typer.Context,
     *,
-    server: Annotated[str | None, typer.Option(help="Song's address, host:port. [SONG_URL]")] = None,
-    study: Annotated[str | None, typer.Option(help="Id of the study. [SONG_STUDY_ID]")] = None,
-    profile: Annotated[str | None, typer.Option(help="Profile of the configuration file.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file, TOML.")] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Song's address, host:port. [SONG_URL]")
+    ] = None,
+    study: Annotated[str | None, typer.Option(metavar="ID", help="Id of the study. [SONG_STUDY_ID]")] = None,
+    profile: Annotated[str | None, typer.Option(metavar="NAME", help="Profile of the configuration file.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration file, TOML.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON to a terminal too.")] = False,
     version: Annotated[  # noqa: ARG001 - its callback acts
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")

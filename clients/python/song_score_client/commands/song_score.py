@@ -60,7 +60,9 @@ def start(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
     *,
     song: options.SongAddress = None,
-    score: Annotated[str | None, typer.Option(help="Score's address, host:port. [SCORE_URL]")] = None,
+    score: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Score's address, host:port. [SCORE_URL]")
+    ] = None,
     score_http: options.ScoreHttp = None,
     transport: options.ChosenTransport = None,
     profile: options.Profile = None,
@@ -80,12 +82,14 @@ def submit(  # noqa: PLR0913 - one parameter an option
     payloads: Annotated[list[Path], typer.Argument(help="Payloads, JSON; of a folder all *.json.")],
     *,
     directory: Annotated[
-        Path | None, typer.Option("--dir", "-d", help="Where the files are. [beside each payload]")
+        Path | None, typer.Option("--dir", "-d", metavar="FOLDER", help="Where the files are. [beside each payload]")
     ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Publish each analysis once its files are stored.")
     ] = False,
-    study: Annotated[str | None, typer.Option("--study", "--study-id", help="The study. [the payload's]")] = None,
+    study: Annotated[
+        str | None, typer.Option("--study", "--study-id", metavar="ID", help="The study. [the payload's]")
+    ] = None,
     allow_duplicates: Annotated[
         bool, typer.Option("--allow-duplicates", help="Accept files whose MD5 another analysis of the study has.")
     ] = False,
@@ -180,11 +184,11 @@ def _upload(
     session: ScoreSession, score: ScoreClient, entries: Sequence[ManifestEntry], batch: Batch, uploads: UploadOptions
 ) -> list[Exception]:
     """Upload files and report each; return what hindered some."""
-    from song_score_client.commands.transfers import describe_moved, move_files
+    from song_score_client.commands.transfers import SENT, describe_moved, move_files
     from song_score_client.commands.upload import upload_transfers
 
     transfers = upload_transfers(score, entries, uploads)
-    outcomes = move_files(batch, transfers, session.open_progress(), partial(describe_moved, verb="sent"))
+    outcomes = move_files(batch, transfers, session.open_progress(), partial(describe_moved, words=SENT))
     return [outcome.error for outcome in outcomes if outcome.error is not None]
 
 

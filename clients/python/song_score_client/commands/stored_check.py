@@ -6,11 +6,11 @@ from functools import partial
 
 from score.v1.stored_object_pb2 import StoredObject
 
+from song_score_client.commands.copy_options import CopyOptions
 from song_score_client.commands.exit_codes import ExitCode
-from song_score_client.commands.local_copies import CopyOptions
 from song_score_client.commands.score_session import ScoreSession
 from song_score_client.commands.selection import chosen_object_ids
-from song_score_client.commands.transfers import run_transfers
+from song_score_client.commands.transfers import VERIFIED, run_transfers
 from song_score_client.score import ScoreClient
 from song_score_client.transfer.batch import Batch, Outcome, Receipt, Transfer
 from song_score_client.transfer.listener import Listener
@@ -29,7 +29,7 @@ def check_stored(session: ScoreSession, chosen: CopyOptions, parallel: int, *, f
             name = stored.file_name or object_id
             transfers.append(Transfer(name, object_id, stored.size_bytes, partial(_verify, score, object_id)))
         batch = Batch(parallel, fail_fast=fail_fast)
-        return run_transfers(batch, transfers, session.open_progress(), "verified", _describe)
+        return run_transfers(batch, transfers, session.open_progress(), VERIFIED, _describe)
 
 
 def _describe(outcome: Outcome, receipt: Receipt) -> str:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def create_study(
     context: typer.Context,
     study_id: Annotated[str | None, typer.Argument(help="Default: the study of the settings.")] = None,
-    name: Annotated[str, typer.Option(help="Name for people.")] = "",
-    organization: Annotated[str, typer.Option(help="Who runs the study.")] = "",
-    description: Annotated[str, typer.Option(help="Free text.")] = "",
-    info: Annotated[str, typer.Option(help="Further information, a JSON object.")] = "",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name for people.")] = "",
+    organization: Annotated[str, typer.Option(metavar="NAME", help="Who runs the study.")] = "",
+    description: Annotated[str, typer.Option(metavar="TEXT", help="Free text.")] = "",
+    info: Annotated[str, typer.Option(metavar="JSON", help="Further information, a JSON object.")] = "",
     controlled: Annotated[
         bool, typer.Option("--controlled", help="Samples and data of published analyses are not for everyone.")
     ] = False,
@@ -69,10 +69,10 @@ def get_study(context: typer.Context) -> None:
 
 def update_study(
     context: typer.Context,
-    name: Annotated[str | None, typer.Option(help="Name for people.")] = None,
-    organization: Annotated[str | None, typer.Option(help="Who runs the study.")] = None,
-    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
-    info: Annotated[str | None, typer.Option(help="A JSON object; replaces what is there.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name for people.")] = None,
+    organization: Annotated[str | None, typer.Option(metavar="NAME", help="Who runs the study.")] = None,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="Free text.")] = None,
+    info: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object; replaces what is there.")] = None,
     controlled: Annotated[
         bool | None, typer.Option("--controlled/--open", help="Whether samples and data are not for everyone.")
     ] = None,

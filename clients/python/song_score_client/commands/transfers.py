@@ -1,6 +1,8 @@
 """Runs the transfers of a command and reports them, file by file and in total."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from song_score_client.commands.exit_codes import ExitCode, combined_exit_code, exit_code
@@ -10,20 +12,37 @@ from song_score_client.quantities import format_bytes, format_seconds
 from song_score_client.transfer.batch import Batch, Outcome, Receipt, Transfer
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is said of files."""
+
+    done: str
+    """Of those that something was done with: `sent`."""
+    kept: str
+    """Of those that were as they should be, so that no byte had to move: `already stored`."""
+
+
+SENT = Words("sent", "already stored")
+FETCHED = Words("fetched", "already here")
+MENDED = Words("mended", "already right")
+CHECKED = Words("checked", "checked")
+VERIFIED = Words("verified", "verified")
+
+
 def run_transfers(
     batch: Batch,
     transfers: Sequence[Transfer],
     progress: Progress,
-    verb: str,
+    words: Words,
     describe: Callable[[Outcome, Receipt], str] | None = None,
 ) -> ExitCode:
-    """Move the files and report; `verb` is for example `uploaded`. Returns the command's exit code.
+    """Move the files and report. Returns the command's exit code.
 
     `describe` says what was done with a file, where it is another thing than moving it.
     """
-    outcomes = move_files(batch, transfers, progress, describe or partial(describe_moved, verb=verb))
+    outcomes = move_files(batch, transfers, progress, describe or partial(describe_moved, words=words))
     code = combined_exit_code(outcome.error for outcome in outcomes if outcome.error is not None)
-    _show_total(outcomes, progress, verb, code)
+    _show_total(outcomes, progress, words, code)
     return code
 
 
@@ -88,29 +107,43 @@ def _document(outcome: Outcome, receipt: Receipt) -> Document:
     }
 
 
-def describe_moved(outcome: Outcome, receipt: Receipt, *, verb: str) -> str:
-    """Say that a file was moved, for people; `verb` as in `run_transfers`."""
-    kept = f"{receipt.kept_part_total} of {receipt.part_total} parts were there and were not {verb} again"
-    moved = f"{format_bytes(receipt.moved_bytes)} {verb}"
+def describe_moved(outcome: Outcome, receipt: Receipt, *, words: Words) -> str:
+    """Say that a file was moved, or needed not, for people."""
+    if _is_kept(receipt):
+        moved = [words.kept]
+    elif receipt.kept_part_total:
+        kept = f"{receipt.kept_part_total} of {receipt.part_total} parts were there and were not {words.done} again"
+        moved = [f"{format_bytes(receipt.moved_bytes)} {words.done}", kept]
+    else:
+        moved = [words.done]
     facts = [
         format_bytes(outcome.transfer.size_bytes),
-        *([moved, kept] if receipt.kept_part_total else [verb]),
+        *moved,
         f"MD5 {receipt.md5} verified" if receipt.md5 else "parts verified, MD5 of the whole not asked for",
         format_seconds(outcome.seconds),
-        f"{format_bytes(_rate(receipt.moved_bytes, outcome.seconds))}/s",
+        *([f"{format_bytes(_rate(receipt.moved_bytes, outcome.seconds))}/s"] if receipt.moved_bytes else []),
     ]
     return f"{outcome.transfer.name}: {', '.join(facts)}"
 
 
-def _show_total(outcomes: Sequence[Outcome], progress: Progress, verb: str, code: ExitCode) -> None:
+def _is_kept(receipt: Receipt) -> bool:
+    """Whether no byte had to move: of a file that has any."""
+    return not receipt.moved_bytes and 0 < receipt.part_total == receipt.kept_part_total
+
+
+def _show_total(outcomes: Sequence[Outcome], progress: Progress, words: Words, code: ExitCode) -> None:
     receipts = [outcome.receipt for outcome in outcomes if outcome.receipt is not None]
     moved_bytes = sum(receipt.moved_bytes for receipt in receipts)
     failed = len(outcomes) - len(receipts)
-    text = f"{len(receipts)} of {len(outcomes)} files {verb}" + (f", {failed} failed" if failed else "")
+    totals = Counter(words.kept if _is_kept(receipt) else words.done for receipt in receipts)
+    (first, done), *others = totals.most_common() or [(words.done, 0)]
+    text = f"{done} of {len(outcomes)} files {first}"
+    text += "".join(f", {total} {word}" for word, total in others) + (f", {failed} failed" if failed else "")
     document: Document = {
         "event": "summary",
         "files": len(outcomes),
         "done": len(receipts),
+        "kept": sum(map(_is_kept, receipts)),
         "failed": failed,
         "moved_bytes": moved_bytes,
         "exit_code": int(code),

@@ -44,10 +44,14 @@ def upload(  # noqa: PLR0913 - one parameter an option
     directory: Annotated[Path, typer.Argument(help="With --analysis-id: where its files are.")] = Path(),
     *,
     manifest: options.ManifestSource = None,
-    file: Annotated[Path | None, typer.Option(help="One file, with --object-id; - is stdin.")] = None,
-    object_id: Annotated[str | None, typer.Option(help="The id Song gave the file.")] = None,
-    md5: Annotated[str, typer.Option(help="The file's MD5, checked; by default the registered one.")] = "",
-    analysis_id: Annotated[str | None, typer.Option(help="All files of an analysis, found by name.")] = None,
+    file: Annotated[Path | None, typer.Option(metavar="FILE", help="One file, with --object-id; - is stdin.")] = None,
+    object_id: Annotated[str | None, typer.Option(metavar="ID", help="The id Song gave the file.")] = None,
+    md5: Annotated[
+        str, typer.Option(metavar="MD5", help="The file's MD5, checked; by default the registered one.")
+    ] = "",
+    analysis_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="All files of an analysis, found by name.")
+    ] = None,
     study_id: options.StudyId = None,
     force: Annotated[
         bool,
@@ -71,7 +75,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
     if file is None and md5:
         raise typer.BadParameter("--md5 goes with --file")
     from byte_path.allocator import tune_allocator
-    from song_score_client.commands.transfers import run_transfers
+    from song_score_client.commands.transfers import SENT, run_transfers
     from song_score_client.transfer.batch import Batch
 
     session: ScoreSession = context.obj
@@ -93,7 +97,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
     with session.open_score() as score:
         if verify_connection:
             score.require_serving()
-        code = run_transfers(batch, upload_transfers(score, entries, chosen), session.open_progress(), "sent")
+        code = run_transfers(batch, upload_transfers(score, entries, chosen), session.open_progress(), SENT)
     raise typer.Exit(code)
 
 

@@ -21,12 +21,17 @@ DEFAULT_EXPIRES_SECONDS = 3600
 
 def url(
     context: typer.Context,
-    more_object_ids: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
+    more_object_ids: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="ID")] = None,
     *,
-    object_id: Annotated[list[str], typer.Option(help="Repeat it, or name several.")],
+    object_id: Annotated[list[str], typer.Option(metavar="ID", help="Repeat it, or name several.")],
     expires: Annotated[
         int,
-        typer.Option(min=1, max=MAX_EXPIRES_SECONDS, help="For how many seconds it shall hold; the server may cut it."),
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            max=MAX_EXPIRES_SECONDS,
+            help="For how many seconds it shall hold; the server may cut it.",
+        ),
     ] = DEFAULT_EXPIRES_SECONDS,
     index: Annotated[
         bool, typer.Option("--index", help="After each file's URL that of its index: .bai, .crai, .csi, .tbi, .idx.")
@@ -38,32 +43,24 @@ def url(
 
     Whoever has it needs no token until it expires: treat it as a secret.
     """
-    from song_score_client.commands.exit_codes import combined_exit_code
-    from song_score_client.commands.group import report
+    from song_score_client.commands.one_by_one import try_each
     from song_score_client.commands.selection import find_objects, with_indexes
-    from song_score_client.errors import ClientError
 
     session: ScoreSession = context.obj
-    failures: list[Exception] = []
     with session.open_score() as score:
         selection = find_objects(
             score, list(dict.fromkeys([*object_id, *(more_object_ids or ())])), allow_unpublished=unpublished
         )
         if index:
             selection = with_indexes(score, selection, allow_unpublished=unpublished)
-        for chosen in selection.object_ids:
-            try:
-                if chosen in selection.refused:
-                    raise selection.refused[chosen]
-                answer = score.sign_download(_request(chosen, expires, allow_unpublished=unpublished))
-            except ClientError as error:
-                report("score", error)
-                failures.append(error)
-                if fail_fast:
-                    break
-                continue
-            _show(session, answer)
-    raise typer.Exit(combined_exit_code(failures))
+
+        def show_one(chosen: str) -> None:
+            if chosen in selection.refused:
+                raise selection.refused[chosen]
+            _show(session, score.sign_download(_request(chosen, expires, allow_unpublished=unpublished)))
+
+        code = try_each(selection.object_ids, show_one, fail_fast=fail_fast)
+    raise typer.Exit(code)
 
 
 def _request(object_id: str, expires_seconds: int, *, allow_unpublished: bool) -> SignDownloadRequest:

@@ -5,48 +5,33 @@
 from __future__ import annotations  # names that only types need are not imported
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from song_score_client.commands import options
-from song_score_client.output_layout import OutputLayout
+from song_score_client.commands.copy_options import CopyOptions, about_copies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from song_score_client.commands.local_copies import CopyOptions, LocalCopy
+    from song_score_client.commands.local_copies import LocalCopy
     from song_score_client.commands.score_session import ScoreSession
+    from song_score_client.commands.transfers import Words
     from song_score_client.score import ScoreClient
     from song_score_client.transfer.batch import Outcome, Receipt, Transfer
     from song_score_client.transfer.listener import Listener
     from song_score_client.transfer.rate import RateLimit
 
-Paths = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Files, or the folder of a download. Alone: their names are object ids.", show_default=False),
-]
-ObjectIds = Annotated[
-    list[str] | None, typer.Option("--object-id", help="Whose copy the file is; repeat for a folder.")
-]
-AnalysisId = Annotated[str | None, typer.Option(help="All files of an analysis, in the folder.")]
-Layout = Annotated[OutputLayout, typer.Option(help="How the download named the files of the folder.")]
 
-
-def verify(  # noqa: PLR0913 - one parameter an option
+@about_copies
+def verify(
     context: typer.Context,
-    paths: Paths = None,
+    chosen: CopyOptions,
     *,
-    object_id: ObjectIds = None,
-    manifest: options.ManifestSource = None,
-    analysis_id: AnalysisId = None,
-    study_id: options.StudyId = None,
-    output_layout: Layout = OutputLayout.FILENAME,
     stored: Annotated[
         bool, typer.Option("--stored", help="Not local files: have Score read what it stores again, and wait.")
     ] = False,
-    unpublished: options.Unpublished = False,
     parallel: options.Parallel = options.PARALLEL,
     fail_fast: options.FailFast = False,
 ) -> None:
@@ -54,30 +39,27 @@ def verify(  # noqa: PLR0913 - one parameter an option
 
     Exit code 6 where a file differs: `score repair`, with the same words, fetches just the parts that do.
     """
+    from song_score_client.commands.transfers import CHECKED
+
     session: ScoreSession = context.obj
-    chosen = _options(paths, object_id, manifest, analysis_id, study_id, output_layout, unpublished)
     if stored:
-        if paths or not (object_id or manifest or analysis_id):
+        if chosen.paths:
             raise typer.BadParameter("--stored takes no path, but --object-id, --manifest or --analysis-id")
         from song_score_client.commands.stored_check import check_stored
 
         raise typer.Exit(check_stored(session, chosen, parallel, fail_fast=fail_fast))
-    _run(session, chosen, parallel, None, "checked", partial(_check, unpublished), fail_fast=fail_fast)
+    check = partial(_check, chosen.allow_unpublished)
+    _run(session, chosen, parallel, None, CHECKED, check, fail_fast=fail_fast)
 
 
-def repair(  # noqa: PLR0913 - one parameter an option
+@about_copies
+def repair(
     context: typer.Context,
-    paths: Paths = None,
+    chosen: CopyOptions,
     *,
-    object_id: ObjectIds = None,
-    manifest: options.ManifestSource = None,
-    analysis_id: AnalysisId = None,
-    study_id: options.StudyId = None,
-    output_layout: Layout = OutputLayout.FILENAME,
     force: Annotated[
         bool, typer.Option("--force", help="Also overwrite a file that looks like another one altogether.")
     ] = False,
-    unpublished: options.Unpublished = False,
     parallel: options.Parallel = options.PARALLEL,
     max_rate: options.MaxRate = None,
     fail_fast: options.FailFast = False,
@@ -86,28 +68,18 @@ def repair(  # noqa: PLR0913 - one parameter an option
 
     Run again after an interruption it fetches only what is still wrong.
     """
+    from song_score_client.commands.transfers import MENDED
+
     session: ScoreSession = context.obj
-    chosen = _options(paths, object_id, manifest, analysis_id, study_id, output_layout, unpublished)
-    _run(session, chosen, parallel, max_rate, "fetched", partial(_repair, unpublished, force), fail_fast=fail_fast)
-
-
-def _options(
-    paths: list[Path] | None,
-    object_id: list[str] | None,
-    manifest: str | None,
-    analysis_id: str | None,
-    study_id: str | None,
-    layout: OutputLayout,
-    unpublished: bool,  # noqa: FBT001 - passed on
-) -> CopyOptions:
-    from song_score_client.commands.local_copies import CopyOptions
-
-    given = {"--object-id": object_id, "--manifest": manifest, "--analysis-id": analysis_id}
-    if any(given.values()):
-        options.require_one(given)
-    elif not paths:
-        raise typer.BadParameter("give files or a folder, or a manifest")
-    return CopyOptions(paths or (), object_id or (), manifest, analysis_id, study_id, layout, unpublished)
+    _run(
+        session,
+        chosen,
+        parallel,
+        max_rate,
+        MENDED,
+        partial(_repair, chosen.allow_unpublished, force),
+        fail_fast=fail_fast,
+    )
 
 
 def _run(
@@ -115,7 +87,7 @@ def _run(
     chosen: CopyOptions,
     parallel: int,
     max_rate: float | None,
-    verb: str,
+    words: Words,
     work: Callable[[ScoreClient, RateLimit | None, LocalCopy, Listener], Receipt],
     *,
     fail_fast: bool,
@@ -132,7 +104,7 @@ def _run(
     with session.open_score() as score:
         copies = local_copies(session, score, chosen)
         transfers = [_transfer(copy, partial(work, score, rate, copy)) for copy in copies]
-        code = run_transfers(batch, transfers, session.open_progress(), verb, _describe)
+        code = run_transfers(batch, transfers, session.open_progress(), words, _describe)
     raise typer.Exit(code)
 
 

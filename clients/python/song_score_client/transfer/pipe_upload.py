@@ -65,7 +65,6 @@ def upload_pipe(
         stored = started.stored_object
         listener.begin(stored.size_bytes, stored.size_bytes)
         _require_registered(_md5_of(source, stored.size_bytes), stored.md5, object_id)
-        listener.say("these bytes are stored and verified already")
         return UploadResult(stored, stored.part_total, stored.part_total, 0)
     upload = started.upload
     if upload.state != UPLOAD_STATE_OPEN:

@@ -80,7 +80,6 @@ def download_range(  # noqa: PLR0913 - one parameter an option, by keyword
         with open_file(target) as file:
             if file.identity.size_bytes == length and _is_same(file, reader, pieces, offset):
                 listener.begin(length, length)
-                listener.say("the file is there already, with the right bytes")
                 return RangeResult(0, len(pieces), len(pieces))
         raise LocalFileError(f"{target} exists with other bytes: move it away, or use --force to replace it")
     partial = target.with_name(f"{target.name}.partial")

@@ -77,7 +77,6 @@ class SmallDownloads:
             elif _is_right(file):
                 size_bytes, part_total = file.stored.size_bytes, file.stored.part_total
                 members.listener(number).begin(size_bytes, size_bytes)
-                members.listener(number).say("the file is there already, with the right bytes")
                 small.end(number, Receipt(0, part_total, part_total, file.stored.md5))
         queue = PartQueue(files)
         with ThreadPoolExecutor(SYNCS_AT_ONCE, "sync") as pool:

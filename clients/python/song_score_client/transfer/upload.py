@@ -128,7 +128,6 @@ class _Transfer:
             stored = started.stored_object
             self._require_same(stored)
             self._listener.begin(size_bytes, size_bytes)
-            self._listener.say("these bytes are stored and verified already")
             discard_journal(self._journal_path(state_dir, self._object_id))
             return UploadResult(stored, stored.part_total, stored.part_total, 0)
         self._upload = started.upload
