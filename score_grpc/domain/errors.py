@@ -140,6 +140,10 @@ class TooManyUploadStreamsError(ScoreError):
     """Every stream one upload admits is taken."""
 
 
+class SmallObjectTooSlowError(ScoreError):
+    """The bytes of a small object came too slowly while others waited for the memory."""
+
+
 class DrainingError(ScoreError):
     """This server is shutting down."""
 

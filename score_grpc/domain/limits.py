@@ -101,7 +101,9 @@ SMALL_OBJECTS_HELD_BYTES: Final = 2 * MIB
 SMALL_OBJECTS_HELD_TOTAL_BYTES: Final = 16 * MIB
 """Of all streams of WriteObjects of a process together; beyond it streams wait before they take the next object."""
 SMALL_OBJECTS_ROOM_SECONDS: Final = 1.0
-"""Between two looks, meanwhile, whether the server shuts down."""
+"""Between two looks, meanwhile, whether the server shuts down, the client has left, or an object takes too long."""
+SMALL_OBJECT_BYTES_SECONDS: Final = 60.0
+"""Within which an object's bytes must all have come; later it gives its place in memory to a stream that waits."""
 SMALL_OBJECTS_UNANSWERED: Final = 128
 """Objects of one stream of WriteObjects that are not answered yet."""
 SMALL_OBJECTS_ANNOUNCED: Final = 1000

@@ -49,6 +49,7 @@ ERRORS = ErrorTable(
         DatabaseUnavailableError: Entry(StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", _SOON_SECONDS),
         TooManyStreamsError: Entry(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", _SOON_SECONDS),
         errors.TooManyUploadStreamsError: Entry(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", _SOON_SECONDS),
+        errors.SmallObjectTooSlowError: Entry(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", _SOON_SECONDS),
         errors.PageTokenInvalidError: Entry(StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"),
         errors.FieldInvalidError: Entry(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"),
     },

@@ -142,7 +142,9 @@ class UploadServicer(UploadServiceServicer):
         self, request_iterator: Iterator[pb.WriteObjectsRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.WriteObjectsResponse]:
         """Store many small objects."""
-        session = SmallObjectsSession(self.environment.registry, self.small_objects, self.callers.of(context))
+        session = SmallObjectsSession(
+            self.environment.registry, self.small_objects, self.callers.of(context), context.is_active
+        )
         try:
             yield from write_objects(session, request_iterator, self.environment.draining)
         finally:

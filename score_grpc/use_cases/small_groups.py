@@ -7,15 +7,12 @@ A crash at any point leaves nothing visible, and nothing in the store that the l
 upload of its own under way, or with other bytes stored, is sent through such an upload instead, one at a time.
 """
 
-import hashlib
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import structlog
 
-from byte_path.digests import PartDigest
 from score_grpc.domain import limits
 from score_grpc.domain.access import Action, Principal
 from score_grpc.domain.errors import (
@@ -28,45 +25,16 @@ from score_grpc.domain.errors import (
 from score_grpc.domain.parts import PartPlan
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification, new_object
-from score_grpc.domain.uploads import Upload, UploadPart, new_upload
+from score_grpc.domain.uploads import Upload, new_upload
 from score_grpc.gateways.objects.port import StoredBytes
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import permit
+from score_grpc.use_cases.small_memory import SmallObject, SmallObjectMemory
 from score_grpc.use_cases.start import require_registered
 from score_grpc.use_cases.whole_upload import WholeUpload
 
 _log = structlog.get_logger()
-
-
-class SmallObject:
-    """One object on its way."""
-
-    def __init__(self, object_id: str, size_bytes: int, expected_md5: str, *, replace: bool) -> None:
-        self.object_id, self.size_bytes, self.expected_md5, self.replace = object_id, size_bytes, expected_md5, replace
-        self.registration: Registration | None = None
-        """Song's word, if it was asked before."""
-        self.outcome: StoredObject | Exception | None = None
-        """What became of it; None as long as that is open. Set once, by one thread."""
-        self.received_bytes = 0
-        self.pieces: list[memoryview] = []
-        self._md5, self._digest = hashlib.md5(usedforsecurity=False), PartDigest()
-
-    def take(self, data: memoryview) -> None:
-        """Hold the next bytes."""
-        self._md5.update(data)
-        self._digest.update(data)
-        self.pieces.append(data)
-
-    @property
-    def md5(self) -> str:
-        """Of the bytes that came."""
-        return self._md5.hexdigest()
-
-    @property
-    def part(self) -> UploadPart | None:
-        """The one part; None of an empty object."""
-        return UploadPart(1, self.size_bytes, self._digest.hexdigest(), "") if self.size_bytes else None
 
 
 class SmallObjectStorer:
@@ -77,39 +45,18 @@ class SmallObjectStorer:
         self._small_objects = environment.small_objects
         self._groups = ThreadPoolExecutor(limits.SMALL_GROUPS_AT_ONCE, "small")
         self._puts = ThreadPoolExecutor(limits.SMALL_PUTS_AT_ONCE, "put")
-        self._room = threading.Condition()
-        self._held_bytes = 0
-
-    def hold(self, size_bytes: int, *, wait: bool) -> bool:
-        """Note that so many bytes will be held in memory; False where others hold too many.
-
-        Who waits for room must hold none itself. Raises DrainingError.
-        """
-        with self._room:
-            while self._held_bytes + size_bytes > limits.SMALL_OBJECTS_HELD_TOTAL_BYTES:
-                if not wait:
-                    return False
-                if self._environment.draining.is_set():
-                    raise DrainingError("this server is shutting down: send the object to another one")
-                self._room.wait(limits.SMALL_OBJECTS_ROOM_SECONDS)
-            self._held_bytes += size_bytes
-            return True
-
-    def let_go(self, items: Sequence[SmallObject]) -> None:
-        """Hold the bytes of these objects no longer."""
-        for item in items:
-            item.pieces = []
-        with self._room:
-            self._held_bytes -= sum(item.size_bytes for item in items)
-            self._room.notify_all()
+        self.memory = SmallObjectMemory(environment.draining)
 
     def submit(self, principal: Principal, group: Sequence[SmallObject]) -> "Future[None]":
         """Store a group of different objects, soon: each has its outcome when the future is done.
 
         The future raises what concerns all of them: SongUnavailableError, DrainingError, DatabaseUnavailableError.
-        Objects without an outcome are not stored then. What is held of any of them is let go.
+        Objects without an outcome are not stored then. What is held of any of them is let go. Raises DrainingError.
         """
-        return self._groups.submit(self._store_and_let_go, principal, group)
+        try:
+            return self._groups.submit(self._store_and_let_go, principal, group)
+        except RuntimeError:  # closed
+            raise DrainingError("this server is shutting down: send the object to another one") from None
 
     def open_upload(self, principal: Principal, item: SmallObject) -> WholeUpload:
         """Begin an upload of its own for an object. Raises as `start_upload`, and DrainingError."""
@@ -132,7 +79,7 @@ class SmallObjectStorer:
         try:
             self._store(principal, group)
         finally:
-            self.let_go(group)
+            self.memory.let_go(group)
 
     def _store(self, principal: Principal, group: Sequence[SmallObject]) -> None:
         stored = self._environment.objects([item.object_id for item in group])

@@ -2,13 +2,16 @@
 
 announce   one question to Song for hundreds of ids
 open       the fields are checked; everything else is asked for a whole group, see `small_groups.py`
-chunk      held in memory; what is too large for that goes through an upload of its own, see `whole_upload.py`
+chunk      held in memory, see `small_memory.py`; what is too large for that goes through an upload of its own, see
+           `whole_upload.py`
 finish     the object waits for the next group: while one group is stored, the next one gathers
 """
 
+import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 
 from byte_path.digests import chunk_digest
 from score_grpc.domain import limits
@@ -23,7 +26,8 @@ from score_grpc.domain.errors import (
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.gateways.registry import CachedRegistry
-from score_grpc.use_cases.small_groups import SmallObject, SmallObjectStorer
+from score_grpc.use_cases.small_groups import SmallObjectStorer
+from score_grpc.use_cases.small_memory import SmallObject
 from score_grpc.use_cases.start import is_object_id, require_md5, require_object_id
 from score_grpc.use_cases.whole_upload import WholeUpload
 
@@ -32,14 +36,22 @@ _OF_THE_STREAM = (SongUnavailableError, DrainingError)
 
 
 class SmallObjectsSession:
-    """One stream. Used by one thread.
+    """One stream. Used by one thread, but for the groups: the end of one begins the next in the thread that stored it.
 
     Every method may raise what ends the stream: FieldInvalidError for a message out of its order, SongUnavailableError,
-    DrainingError, DatabaseUnavailableError.
+    DrainingError, DatabaseUnavailableError, StreamGoneError.
     """
 
-    def __init__(self, registry: CachedRegistry, storer: SmallObjectStorer, principal: Principal) -> None:
-        self._registry, self._storer, self._principal = registry, storer, principal
+    def __init__(
+        self,
+        registry: CachedRegistry,
+        storer: SmallObjectStorer,
+        principal: Principal,
+        is_active: Callable[[], bool],
+    ) -> None:
+        """`is_active` says whether the stream still has a client."""
+        self._registry, self._storer, self._principal, self._is_active = registry, storer, principal, is_active
+        self._memory = storer.memory
         self._announced: OrderedDict[str, Registration] = OrderedDict()
         self._unanswered: deque[SmallObject] = deque()
         self._answered_total = 0
@@ -48,9 +60,11 @@ class SmallObjectsSession:
         """Of the current object, where it is too large to be held."""
         self._is_discarding = False
         """Whether the current object has its outcome already."""
+        self._lock = threading.Lock()
         self._waiting: list[SmallObject] = []
         """Whole, and for the next group."""
         self._running: Future[None] | None = None
+        """The group that is being stored, or has failed."""
 
     def announce(self, object_ids: Sequence[str]) -> None:
         """Ask Song about ids that will follow."""
@@ -108,7 +122,7 @@ class SmallObjectsSession:
             except ScoreError as error:
                 self._end(error)
         else:
-            self._waiting.append(item)
+            self._finish_held(item)
         self._current = None
         self._store_next()
 
@@ -121,7 +135,7 @@ class SmallObjectsSession:
 
     def rest(self) -> Iterator[tuple[int, StoredObject | Exception]]:
         """Wait for all that is under way, and yield it: the caller sends no more."""
-        while self._running or self._waiting:
+        while self._is_storing():
             self._await_group()
             yield from self.answers()
         yield from self.answers()
@@ -132,11 +146,11 @@ class SmallObjectsSession:
         """Leave. A group that is being stored goes on; an object in the middle leaves nothing."""
         if self._upload is not None:
             self._upload.close()
-        waiting, self._waiting = self._waiting, []
-        current = self._current
-        if current is not None and not self._is_discarding and _is_held(current):
-            waiting.append(current)
-        self._storer.let_go(waiting)
+        with self._lock:
+            unstored, self._waiting = self._waiting, []
+        if self._current is not None:
+            unstored.append(self._current)
+        self._memory.let_go(unstored)
 
     def _begin(self, item: SmallObject) -> None:
         require_object_id(item.object_id)
@@ -164,7 +178,7 @@ class SmallObjectsSession:
             )
         item.received_bytes += data.nbytes
         if self._upload is None:
-            item.take(data)
+            self._memory.add(item, data)
         else:
             self._upload.write(data)
 
@@ -177,8 +191,7 @@ class SmallObjectsSession:
         """Answer the current object now; what still comes of it is discarded."""
         if self._current is not None:
             self._current.outcome = outcome
-            if _is_held(self._current):
-                self._storer.let_go([self._current])
+            self._memory.let_go([self._current])
         self._is_discarding = True
         upload, self._upload = self._upload, None
         if upload is not None:
@@ -188,12 +201,12 @@ class SmallObjectsSession:
         """Wait until one more object may be under way, and hold its bytes."""
         self._await_room(item)
         if _is_held(item):
-            while not self._storer.hold(item.size_bytes, wait=not (self._running or self._waiting)):
+            while not self._memory.hold(item, waits=not self._is_storing(), is_active=self._is_active):
                 self._await_group()
 
     def _await_room(self, item: SmallObject) -> None:
         """Wait until this stream may have one more object under way."""
-        while self._running or self._waiting:
+        while self._is_storing():
             open_items = [other for other in self._unanswered if other.outcome is None]
             held_bytes = sum(other.size_bytes for other in [*open_items, item] if _is_held(other))
             if (
@@ -204,20 +217,57 @@ class SmallObjectsSession:
                 return
             self._await_group()
 
-    def _store_next(self) -> None:
-        """Have the next group stored, if the one before is."""
-        if self._running is not None and self._running.done():
-            self._await_group()
-        if self._running is None and self._waiting:
-            group, self._waiting = self._waiting, []
-            self._running = self._storer.submit(self._principal, group)
+    def _finish_held(self, item: SmallObject) -> None:
+        try:
+            self._memory.end(item)
+        except ScoreError as error:
+            self._end(error)
+        else:
+            with self._lock:
+                self._waiting.append(item)
+
+    def _is_storing(self) -> bool:
+        with self._lock:
+            return self._running is not None or bool(self._waiting)
 
     def _await_group(self) -> None:
-        if self._running is not None:
-            running, self._running = self._running, None
+        """Wait for the group that is being stored; where there is none, begin one. Raises what ended it."""
+        with self._lock:
+            running = self._running
+        if running is None:
+            self._begin_group()
+        else:
             running.result()
-        if self._waiting:
-            self._store_next()
+            self._go_on_after(running)
+
+    def _store_next(self) -> None:
+        """Have the next group stored, if the one before is. Raises what ended that one."""
+        with self._lock:
+            is_busy = self._running is not None and not self._running.done()
+        if not is_busy:
+            self._await_group()
+
+    def _begin_group(self) -> None:
+        """Have what waits stored, unless something is being stored. Raises DrainingError."""
+        with self._lock:
+            if self._running is not None or not self._waiting:
+                return
+            running = self._running = self._storer.submit(self._principal, self._waiting)
+            self._waiting = []
+        running.add_done_callback(self._go_on_after)
+
+    def _go_on_after(self, ended: "Future[None]") -> None:
+        """Begin the next group where one has ended: also while the client sends nothing, and nobody asks for it."""
+        if ended.cancelled() or ended.exception() is not None:
+            with self._lock:
+                unstored, self._waiting = self._waiting, []
+            self._memory.let_go(unstored)  # the stream ends with that error when its thread looks
+            return
+        with self._lock:
+            if self._running is ended:
+                self._running = None
+        with suppress(DrainingError):  # the stream's thread meets it too
+            self._begin_group()
 
 
 def _is_held(item: SmallObject) -> bool:

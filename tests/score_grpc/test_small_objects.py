@@ -41,6 +41,7 @@ from score_grpc.domain.access import Principal
 from score_grpc.domain.errors import StoreFullError, StoreUnavailableError
 from score_grpc.gateways.objects.port import ObjectStore, StoredBytes
 from score_grpc.transport.caller import Callers
+from score_grpc.use_cases.small_memory import SmallObject
 from tests.servers.raw_score import MIB
 from tests.servers.score_world import PART, World, random_bytes
 
@@ -707,18 +708,18 @@ def test_what_all_streams_hold_together_is_bounded_and_nothing_stays_held(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "SMALL_OBJECTS_HELD_TOTAL_BYTES", 50_000)
-    storer = world.score._small_objects
+    memory = world.score._small_objects.memory
     smalls = register(world, 24, 20_000)
     most = 0
-    real = storer.hold
+    real = memory.hold
 
-    def hold(size_bytes: int, *, wait: bool) -> bool:
+    def hold(item: SmallObject, *, waits: bool, is_active: Callable[[], bool]) -> bool:
         nonlocal most
-        is_held = real(size_bytes, wait=wait)
-        most = max(most, storer._held_bytes)
+        is_held = real(item, waits=waits, is_active=is_active)
+        most = max(most, memory.total_bytes)
         return is_held
 
-    monkeypatch.setattr(storer, "hold", hold)
+    monkeypatch.setattr(memory, "hold", hold)
     bad = [Small("nobody-knows-it", b"x" * 9), Small("object-1", b"x", size_bytes=9), Small("../..", b"x")]
     groups = [[*smalls[start::3], *bad] for start in range(3)]
     with ThreadPoolExecutor(3) as pool:
@@ -731,11 +732,15 @@ def test_what_all_streams_hold_together_is_bounded_and_nothing_stays_held(
     with pytest.raises(SongUnavailableError):
         write(world, *smalls, announced=False)
     world.song.start()
-    for _ in range(100):
-        if not storer._held_bytes:
-            break
-        time.sleep(0.1)
-    assert storer._held_bytes == 0
+    await_held(world, 0)
+
+
+def await_held(world: World, size_bytes: int) -> None:
+    """Wait until all streams together hold so much."""
+    deadline = time.monotonic() + 60
+    while world.score._small_objects.memory.total_bytes != size_bytes:
+        assert time.monotonic() < deadline, world.score._small_objects.memory.total_bytes
+        time.sleep(0.02)
 
 
 # Reading

@@ -83,7 +83,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_LEDGER_UNAVAILABLE: _ErrorReason.ValueType  # 25
     """UNAVAILABLE. Score's own database can't be reached. Retry."""
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 26
-    """RESOURCE_EXHAUSTED. Every stream this server or this upload admits is taken. Retry after RetryInfo."""
+    """RESOURCE_EXHAUSTED. Every stream this server or this upload admits is taken; or an object of WriteObjects took
+    longer than a minute to come while other streams waited for its place in memory. Retry after RetryInfo.
+    """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 27
     """INVALID_ARGUMENT. The text is not a page token."""
     ERROR_REASON_FIELD_INVALID: _ErrorReason.ValueType  # 28
@@ -178,7 +180,9 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 24
 ERROR_REASON_LEDGER_UNAVAILABLE: ErrorReason.ValueType  # 25
 """UNAVAILABLE. Score's own database can't be reached. Retry."""
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 26
-"""RESOURCE_EXHAUSTED. Every stream this server or this upload admits is taken. Retry after RetryInfo."""
+"""RESOURCE_EXHAUSTED. Every stream this server or this upload admits is taken; or an object of WriteObjects took
+longer than a minute to come while other streams waited for its place in memory. Retry after RetryInfo.
+"""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 27
 """INVALID_ARGUMENT. The text is not a page token."""
 ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 28

@@ -132,7 +132,8 @@ class UploadServiceStub:
 
     In `refusal`: every error of StartUpload, FIELD_INVALID also where more or fewer bytes come than `size_bytes`,
     OBJECT_DIGEST_MISMATCH (metadata `computed_md5`, `registered_md5`), CHUNK_CORRUPT (retry), STORE_UNAVAILABLE
-    (retry), STORE_FULL, CHANGING (retry: another call writes, replaces or publishes the same object).
+    (retry), STORE_FULL, CHANGING (retry: another call writes, replaces or publishes the same object),
+    TOO_MANY_STREAMS (retry: its bytes took longer than a minute while other streams waited).
 
     Errors of the stream:
       INVALID_ARGUMENT FIELD_INVALID          a message out of its order, or more ids than 500.
@@ -364,7 +365,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
 
         In `refusal`: every error of StartUpload, FIELD_INVALID also where more or fewer bytes come than `size_bytes`,
         OBJECT_DIGEST_MISMATCH (metadata `computed_md5`, `registered_md5`), CHUNK_CORRUPT (retry), STORE_UNAVAILABLE
-        (retry), STORE_FULL, CHANGING (retry: another call writes, replaces or publishes the same object).
+        (retry), STORE_FULL, CHANGING (retry: another call writes, replaces or publishes the same object),
+        TOO_MANY_STREAMS (retry: its bytes took longer than a minute while other streams waited).
 
         Errors of the stream:
           INVALID_ARGUMENT FIELD_INVALID          a message out of its order, or more ids than 500.
