@@ -1,13 +1,14 @@
 """The memory that small objects take on their way: bounded for all streams of a process together.
 
 An object holds its whole size from its `open` on, before a byte of it has come. So that no stream keeps memory from the
-others for nothing, an object that is not whole SMALL_OBJECT_BYTES_SECONDS later loses it to one that waits. What is
-whole is stored as soon as may be, and then let go.
+others for nothing, an object that is not whole SMALL_OBJECT_BYTES_SECONDS later loses it to the one that waits
+longest. What is whole is stored as soon as may be, and then let go.
 """
 
 import hashlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from byte_path.digests import PartDigest
@@ -61,6 +62,8 @@ class SmallObjectMemory:
         self._whole: set[SmallObject] = set()
         self._coming: dict[SmallObject, float] = {}
         """Oldest first, each with the moment by which it is to be whole."""
+        self._queue: deque[SmallObject] = deque()
+        """Those that wait, in their turn: who is slow again and again comes last again."""
 
     @property
     def total_bytes(self) -> int:
@@ -69,21 +72,26 @@ class SmallObjectMemory:
             return self._total_bytes
 
     def hold(self, item: SmallObject, *, waits: bool, is_active: Callable[[], bool]) -> bool:
-        """Hold the object's size, for its bytes to come; False where others hold too much.
+        """Hold the object's size, for its bytes to come; False where others hold too much, or wait.
 
         Who `waits` until they don't must hold nothing itself; `is_active` says whether its stream still is there.
         Raises DrainingError, StreamGoneError.
         """
         with self._changed:
-            while self._total_bytes + item.size_bytes > limits.SMALL_OBJECTS_HELD_TOTAL_BYTES:
-                if not waits:
-                    return False
-                if self._draining.is_set():
-                    raise DrainingError("this server is shutting down: send the object to another one")
-                if not is_active():
-                    raise StreamGoneError
-                if not self._take_from_the_slowest():
-                    self._changed.wait(limits.SMALL_OBJECTS_ROOM_SECONDS)
+            if not waits and (self._queue or not self._has_room(item)):
+                return False
+            self._queue.append(item)
+            try:
+                while self._queue[0] is not item or not self._has_room(item):
+                    if self._draining.is_set():
+                        raise DrainingError("this server is shutting down: send the object to another one")
+                    if not is_active():
+                        raise StreamGoneError
+                    if self._queue[0] is not item or not self._take_from_the_slowest():
+                        self._changed.wait(limits.SMALL_OBJECTS_ROOM_SECONDS)
+            finally:
+                self._queue.remove(item)
+                self._changed.notify_all()
             self._total_bytes += item.size_bytes
             self._coming[item] = time.monotonic() + limits.SMALL_OBJECT_BYTES_SECONDS
             return True
@@ -109,6 +117,9 @@ class SmallObjectMemory:
                 if self._coming.pop(item, None) is not None or item in self._whole:
                     self._whole.discard(item)
                     self._drop(item)
+
+    def _has_room(self, item: SmallObject) -> bool:
+        return self._total_bytes + item.size_bytes <= limits.SMALL_OBJECTS_HELD_TOTAL_BYTES
 
     def _take_from_the_slowest(self) -> bool:
         slowest = next((item for item in self._coming if item.size_bytes), None)

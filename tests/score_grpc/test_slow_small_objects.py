@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import pytest
@@ -184,6 +185,33 @@ def test_nobody_loses_memory_that_no_other_waits_for(
     stream.send(chunk(DATA["object-0"][1:]), FINISH, None)
     (stored,) = stream.answers.result(60)
     assert stored.stored_object.object_id == "object-0"
+
+
+def test_those_who_wait_for_memory_get_it_in_their_turn(
+    small_world: World, open_stream: Callable[[], SlowStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SMALL_OBJECT_BYTES_SECONDS", 1.0)
+    memory = small_world.score._small_objects.memory
+    genuine, asked, given = memory.hold, list[str](), list[str]()
+
+    def hold(item: SmallObject, *, waits: bool, is_active: Callable[[], bool]) -> bool:
+        asked.append(item.object_id)
+        is_held = genuine(item, waits=waits, is_active=is_active)
+        given.append(item.object_id)
+        return is_held
+
+    monkeypatch.setattr(memory, "hold", hold)
+
+    def is_in_its_turn(name: str) -> bool:
+        return name in given or name in [item.object_id for item in list(memory._queue)]
+
+    names = [f"object-{number}" for number in range(7)]
+    for name in names:  # none of them ever sends a byte
+        open_stream().send(opening(name))
+        until(partial(is_in_its_turn, name))
+    (answer,) = write(small_world, "object-7")  # it does not come before them, nor do they come twice
+    assert answer.stored_object.object_id == "object-7"
+    assert asked == given == [*names, "object-7"]
 
 
 def test_a_stream_whose_client_has_left_waits_for_no_memory(
