@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from score.v1.upload_service_pb2 import ListUploadsRequest
 from song_score_client import diagnosis
+from song_score_client import findings as finding_module
+from song_score_client.score import ScoreClient
 
-from tests.clients.conftest import ScoreCommand
+from tests.clients.conftest import MIB, ScoreCommand
 from tests.servers.http1_proxy import HttpOneProxy
 from tests.servers.http_service import Answer, http_service
+from tests.servers.score_world import World
 
 
 def findings(score: ScoreCommand, *words: object, code: int = 0, **env: str) -> dict[str, dict[str, Any]]:
@@ -36,14 +44,91 @@ def test_where_all_is_well_every_check_is_ok(score: ScoreCommand) -> None:
     found = findings(score, "--object-id", object_id)
     assert {line["check"] for line in found.values() if line["verdict"] == "failed"} == set()
     assert "Score serves" in found["gRPC"]["message"]
-    for check in ("access", "streams", "Score's Song", "reading", "signed URLs", "network", "state folder"):
+    for check in ("access", "streams", "Score's Song", "reading", "signed GET", "network", "state folder", "clock"):
         assert found[check]["verdict"] == "ok", found[check]
     assert found["HTTP"]["verdict"] == "skipped"
+    assert found["signed PUT"]["message"] == "not tried: the object is stored already"
 
 
-def test_nothing_is_left_behind(score: ScoreCommand) -> None:
-    findings(score)
+def test_nothing_is_left_behind_and_what_was_not_tried_is_said(score: ScoreCommand) -> None:
+    found = findings(score)
     assert json.loads(score("ls", "--uploads").stdout) == []
+    assert {name for name, line in found.items() if line["verdict"] == "skipped"} == {
+        *("HTTP", "reading", "signed GET", "signed PUT", "clock")
+    }
+    assert "--object-id" in found["clock"]["message"]
+
+
+def test_an_object_that_is_not_stored_has_a_signed_put_tried_and_taken_back(score: ScoreCommand) -> None:
+    path = score.make("a.bam", 20 * MIB)
+    found = findings(score, "--object-id", score.id_of("a.bam"))
+    assert found["signed PUT"]["verdict"] == "ok", found["signed PUT"]
+    assert "7.0 MiB were sent" in found["signed PUT"]["message"]
+    assert found["reading"]["verdict"] == "skipped"
+    assert found["clock"]["verdict"] == "ok"
+    assert json.loads(score("ls", "--uploads").stdout) == []
+    (done,) = score.events("upload", "--file", path, "--object-id", score.id_of("a.bam"))
+    assert (done["part_total"], done["kept_part_total"]) == (2, 0)
+
+
+def test_somebodys_upload_is_left_alone(score: ScoreCommand) -> None:
+    score.make("a.bam", 20 * MIB)
+    with ScoreClient.open(score.environment["SCORE_URL"]) as client:
+        upload_id = client.start_upload(score.id_of("a.bam")).upload.upload_id
+    found = findings(score, "--object-id", score.id_of("a.bam"))
+    assert "under way, and left alone" in found["signed PUT"]["message"]
+    assert [upload["upload_id"] for upload in json.loads(score("ls", "--uploads").stdout)] == [upload_id]
+
+
+def test_an_empty_object_and_one_of_a_published_analysis_get_no_trial(score: ScoreCommand) -> None:
+    score.make("empty.txt", 0)
+    found = findings(score, "--object-id", score.id_of("empty.txt"))
+    assert "to be empty" in found["signed PUT"]["message"]
+    score.make("late.txt", state="PUBLISHED")
+    found = findings(score, "--object-id", score.id_of("late.txt"), code=4)
+    assert found["signed PUT"]["message"].startswith("not tried: ")
+    assert found["reading"]["verdict"] == "failed"
+    assert json.loads(score("ls", "--uploads").stdout) == []
+
+
+def diagnosed(world: World, tmp_path: Path, *words: str, **env: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Run the doctor in a process of its own against another Score; return its exit code and what was found."""
+    environment = {"SCORE_URL": world.score.address, "SONG_URL": "localhost:1", "XDG_CONFIG_HOME": str(tmp_path), **env}
+    program = [sys.executable, "-c", "from song_score_client.commands.score import main; main()", "doctor", *words]
+    done = subprocess.run(
+        program, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.returncode, {line["check"]: line for line in json.loads(done.stdout)}
+
+
+def test_a_score_that_signs_nothing_is_told_and_the_trial_is_taken_back(
+    open_world: Callable[..., World], tmp_path: Path
+) -> None:
+    world = open_world()
+    world.register("not-stored", b"reads")
+    world.store("stored", b"reads")
+    for object_id, check in (("not-stored", "signed PUT"), ("stored", "signed GET")):
+        code, found = diagnosed(world, tmp_path, "--object-id", object_id)
+        assert (code, found[check]["verdict"]) == (0, "warning"), found
+        assert "streams work without it" in found[check]["remedy"]
+    with ScoreClient.open(world.score.address) as client:
+        assert list(client.list_uploads(ListUploadsRequest(study_id="ABC"))) == []
+
+
+def test_signed_urls_that_lead_nowhere_fail_where_bytes_need_them(
+    open_world: Callable[..., World], tmp_path: Path
+) -> None:
+    world = open_world(http_port=0, public_http_url="http://127.0.0.1:1")
+    world.register("not-stored", b"reads")
+    world.store("stored", b"reads")
+    for object_id, check in (("not-stored", "signed PUT"), ("stored", "signed GET")):
+        http = f"http://{world.score.http_address}"
+        code, found = diagnosed(world, tmp_path, "--object-id", object_id, SCORE_URL=http)
+        assert (code, found[check]["verdict"]) == (7, "failed"), found
+        assert "does not answer" in found[check]["message"]
+        assert "Signature" not in json.dumps(found)
+        code, found = diagnosed(world, tmp_path, "--object-id", object_id)
+        assert (code, found[check]["verdict"]) == (0, "warning"), found
 
 
 def test_a_server_that_is_away_is_told_with_a_remedy(score: ScoreCommand) -> None:
@@ -68,7 +153,7 @@ def test_a_proxy_that_lets_no_grpc_pass_is_told_and_gone_around(score: ScoreComm
         found = findings(score, "--score", proxy.address, "--score-http", proxy.url)
     assert "does not speak gRPC" in found["gRPC"]["message"]
     assert found["gRPC"]["verdict"] == "warning"
-    for check in ("HTTP", "access", "Score's Song"):
+    for check in ("HTTP", "access", "Score's Song", "clock"):
         assert found[check]["verdict"] == "ok", found[check]
     assert found["streams"]["verdict"] == "skipped"
 
@@ -77,12 +162,16 @@ def test_clocks_that_differ_are_told(score: ScoreCommand, monkeypatch: pytest.Mo
     with http_service() as service:
         service.answer = lambda _asked: Answer(404)
         near = findings(score, "--score-http", service.url)
+        (object_id,) = score.store("a.txt")
         now = time.time
         # This process' own clock alone: the service must not take part.
-        monkeypatch.setattr(diagnosis, "time", SimpleNamespace(time=lambda: now() + 3600, monotonic=time.monotonic))
-        far = findings(score, "--score-http", service.url)
-    assert near["HTTP"]["verdict"] == "ok"
-    assert (far["HTTP"]["verdict"], "NTP" in far["HTTP"]["remedy"]) == ("warning", True)
+        monkeypatch.setattr(finding_module, "time", SimpleNamespace(time=lambda: now() + 3600))
+        far = [
+            findings(score, *words)["clock"] for words in (("--score-http", service.url), ("--object-id", object_id))
+        ]
+    assert near["clock"]["verdict"] == "ok"
+    assert [(clock["verdict"], "NTP" in clock["remedy"]) for clock in far] == [("warning", True)] * 2
+    assert all("differ by 36" in clock["message"] or "differ by 35" in clock["message"] for clock in far)
 
 
 def test_an_http_side_that_is_away_is_told(score: ScoreCommand) -> None:

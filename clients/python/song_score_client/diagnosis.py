@@ -10,62 +10,39 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import grpc
-from score.v1.download_service_pb2 import RangeToSign, SignDownloadRequest
+from score.v1.stored_object_pb2 import StoredObject
 
 from song_score_client.connection import Connection, RetryPolicy
 from song_score_client.errors import (
     AccessError,
     ClientError,
     LocalFileError,
+    NotFoundError,
+    ObjectNotFoundError,
     ServiceError,
     SongUnavailableError,
     UnreachableError,
     from_rpc_error,
 )
+from song_score_client.findings import Clocks, Finding, Verdict
 from song_score_client.http_connections import HTTP_FAILURES, HttpRequest
 from song_score_client.quantities import format_bytes
 from song_score_client.score import ScoreClient
+from song_score_client.signing_check import GET, PUT, SigningCheck
 from song_score_client.song import SongClient
 from song_score_client.transfer.object_reader import ObjectReader
 from song_score_client.transports import Transport
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-MAX_SKEW_SECONDS = 60.0
-"""More makes tokens and signed URLs look expired, or not valid yet."""
 LITTLE_SPACE_BYTES = 1024**3
 _PROBE_ID = "score-doctor-probe"
 """Registered by nobody."""
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-class Verdict(StrEnum):
-    """How a finding is to be taken."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """Works, and is worth a look."""
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    """Can't be found out, for what is said."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found."""
-
-    check: str
-    verdict: Verdict
-    message: str
-    remedy: str = ""
-    error: ClientError | None = field(default=None, repr=False)
-    """Of a failed one: what it would end a command with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +53,16 @@ class Patient:
     song: Connection
     state_dir: Path
     object_id: str | None = None
-    """Of a stored object, to be read and signed for real."""
+    """Of an object, to be read and signed for real; or to be sent a part of, if it is not stored."""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
 
 def diagnose(patient: Patient) -> Iterator[Finding]:
-    """Yield findings, as they come. Nothing is changed anywhere; the whole takes seconds, a minute at most."""
-    once = RetryPolicy(max_tries=1)
+    """Yield findings, as they come; the whole takes seconds, a minute at most.
+
+    Nothing is changed anywhere, but for a trial upload that is aborted: of an object that is registered and not stored.
+    """
+    once, clocks = RetryPolicy(max_tries=1), Clocks()
     score = replace(patient.score, retry=once, on_retry=None)
     song = replace(patient.song, retry=once, on_retry=None)
     yield _token(score)
@@ -93,7 +73,7 @@ def diagnose(patient: Patient) -> Iterator[Finding]:
     if reached.verdict is not Verdict.FAILED:
         yield _grpc(score)
     if score.http_url:
-        yield _http(score)
+        yield _http(score, clocks)
     else:
         yield Finding(
             "HTTP", Verdict.SKIPPED, "no HTTP side is set: SCORE_HTTP names one, for where gRPC does not pass"
@@ -104,21 +84,51 @@ def diagnose(patient: Patient) -> Iterator[Finding]:
         except ClientError:
             way = None
         if way is not None and reached.verdict is not Verdict.FAILED:
-            yield from _service(client, patient.object_id)
+            yield from _service(client, patient.object_id, clocks)
+    yield clocks.finding()
     with SongClient(song) as song_client:
         yield _song(song_client, song.address)
     yield from _disks(patient.state_dir)
 
 
-def _service(client: ScoreClient, object_id: str | None) -> Iterator[Finding]:
+def _service(client: ScoreClient, object_id: str | None, clocks: Clocks) -> Iterator[Finding]:
     yield _acceptance(client)
     yield _streams(client)
     yield _song_of_score(client)
     if object_id is None:
-        yield Finding("reading", Verdict.SKIPPED, "--object-id of a stored object has it read and signed for real")
+        text = "not tried: --object-id of a stored object has it read"
+        yield Finding("reading", Verdict.SKIPPED, text)
+        yield Finding(GET, Verdict.SKIPPED, text)
+        yield Finding(
+            PUT, Verdict.SKIPPED, "not tried: --object-id of a file that is registered, not stored, has it tried"
+        )
         return
-    yield _reading(client, object_id)
-    yield _signing(client, object_id)
+    signing = SigningCheck(client, clocks)
+    try:
+        stored = client.get_object(object_id, allow_unpublished=True)
+    except ObjectNotFoundError as error:
+        yield from _unstored(signing, object_id, error)
+        return
+    except ServiceError as error:
+        yield Finding("reading", Verdict.FAILED, str(error), "the message says what to do", error)
+        return
+    yield _reading(client, stored)
+    yield signing.get(stored)
+    yield Finding(PUT, Verdict.SKIPPED, "not tried: the object is stored already")
+
+
+def _unstored(signing: SigningCheck, object_id: str, missing: ServiceError) -> Iterator[Finding]:
+    """Yield what there is to say of an object that is not stored."""
+    try:
+        sent = signing.put(object_id)
+    except NotFoundError as error:
+        yield Finding("reading", Verdict.FAILED, str(error), "the message says what to do", error)
+    except ServiceError as error:
+        yield Finding("reading", Verdict.FAILED, str(missing), "the message says what to do", missing)
+        yield Finding(PUT, Verdict.SKIPPED, f"not tried: {error}")
+    else:
+        yield Finding("reading", Verdict.SKIPPED, "the object is registered, and not stored yet")
+        yield sent
 
 
 def _token(score: Connection) -> Finding:
@@ -227,11 +237,11 @@ def _grpc(score: Connection) -> Finding:
     return Finding("gRPC", Verdict.OK, f"Score serves at {score.address}; a call takes {seconds * 1000:.1f} ms")
 
 
-def _http(score: Connection) -> Finding:
+def _http(score: Connection, clocks: Clocks) -> Finding:
     try:
         with score.http.exchange(HttpRequest("GET", score.http_url), timeout_seconds=CONNECT_TIMEOUT_SECONDS) as answer:
             answer.read()
-            date = answer.headers.get("Date")
+            clocks.tell_date("Score's", answer.headers.get("Date"))
     except HTTP_FAILURES as error:
         return Finding(
             "HTTP",
@@ -240,17 +250,7 @@ def _http(score: Connection) -> Finding:
             "is it Score's HTTP side (SCORE_HTTP), and its certificate trusted (SCORE_CA_FILE)?",
             UnreachableError(str(error), service="score", code=grpc.StatusCode.UNAVAILABLE),
         )
-    if date is None:
-        return Finding("HTTP", Verdict.OK, f"{score.http_url} answers; it does not say what time it is")
-    skew = abs(parsedate_to_datetime(date).timestamp() - time.time())
-    if skew > MAX_SKEW_SECONDS:
-        return Finding(
-            "HTTP",
-            Verdict.WARNING,
-            f"{score.http_url} answers; its clock and this one differ by {skew:.0f} s",
-            "set the clocks (NTP): tokens and signed URLs expire by them",
-        )
-    return Finding("HTTP", Verdict.OK, f"{score.http_url} answers; its clock is this one's to {skew:.0f} s")
+    return Finding("HTTP", Verdict.OK, f"{score.http_url} answers")
 
 
 def _acceptance(client: ScoreClient) -> Finding:
@@ -311,38 +311,12 @@ def _song_of_score(client: ScoreClient) -> Finding:
     return Finding("Score's Song", Verdict.OK, "Score reaches its Song")
 
 
-def _reading(client: ScoreClient, object_id: str) -> Finding:
+def _reading(client: ScoreClient, stored: StoredObject) -> Finding:
     try:
-        stored = client.get_object(object_id, allow_unpublished=True)
-        count = min(1, stored.size_bytes)
-        list(ObjectReader(client, stored, allow_unpublished=True).chunks(0, count))
+        list(ObjectReader(client, stored, allow_unpublished=True).chunks(0, min(1, stored.size_bytes)))
     except ClientError as error:
         return Finding("reading", Verdict.FAILED, str(error), "the message says what to do", error)
     return Finding("reading", Verdict.OK, f"{stored.file_name}, {format_bytes(stored.size_bytes)}, can be read")
-
-
-def _signing(client: ScoreClient, object_id: str) -> Finding:
-    request = SignDownloadRequest(
-        object_id=object_id, allow_unpublished=True, ranges=[RangeToSign(offset=0, size_bytes=1)], lifetime_seconds=60
-    )
-    try:
-        signed = client.sign_download(request).requests[0]
-        headers = {header.name: header.value for header in signed.headers}
-        asked = HttpRequest(signed.method, signed.url, headers)
-        with client.connection.http.exchange(asked, timeout_seconds=CONNECT_TIMEOUT_SECONDS) as answer:
-            body, status = answer.read(), answer.status
-    except ServiceError as error:
-        remedy = "streams work without them; those who run Score can set an http_port"
-        return Finding("signed URLs", Verdict.WARNING, str(error), remedy)
-    except HTTP_FAILURES as error:
-        text = (
-            f"a signed URL leads to where nothing answers: {getattr(error, 'strerror', None) or type(error).__name__}"
-        )
-        return Finding("signed URLs", Verdict.WARNING, text, "those who run Score can set its public address")
-    if status not in {200, 206} or len(body) < 1:
-        text = f"a signed URL is answered with {status} and {len(body)} bytes"
-        return Finding("signed URLs", Verdict.WARNING, text, "look at clocks, and at what stands between")
-    return Finding("signed URLs", Verdict.OK, "a signed URL brings the object's bytes")
 
 
 def _song(client: SongClient, address: str) -> Finding:

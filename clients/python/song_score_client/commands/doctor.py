@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from song_score_client.commands.score_session import ScoreSession
-    from song_score_client.diagnosis import Finding
+    from song_score_client.findings import Finding
 
 
 def doctor(
     context: typer.Context,
     *,
     object_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Of a stored object: it is read, and a signed URL of it is tried.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Of an object: it is read, and signed URLs are tried; if it is not stored, by a trial upload.",
+        ),
     ] = None,
     state_dir: options.StateDir = None,
 ) -> None:
