@@ -10,11 +10,16 @@ CHUNK_MAX_BYTES: Final = 2 * MIB
 """Data of one UploadChunk; a larger one is refused."""
 MESSAGE_MAX_BYTES: Final = 4 * MIB
 """One gRPC message, the default of most clients."""
+HTTP_MESSAGE_MAX_BYTES: Final = MIB
+"""The message of a call over HTTP/1.1: those are small, and what is parsed of one may take thirty times as much."""
 
-READ_STREAMS_UNCROWDED: Final = 16
-"""Up to so many streams of ReadObject each answer carries a whole piece of 1 MiB."""
-READ_CROWDED_BYTES: Final = 256 * KIB
-"""What it carries where there are more: three copies of it are in memory at once."""
+READ_MESSAGE_MAX_BYTES: Final = MIB
+"""Data of one answer of ReadObject."""
+READ_MESSAGES_TOTAL_BYTES: Final = 8 * MIB
+"""Of all streams that read, each with one answer; where they are more, answers are smaller by half, and by half again:
+three copies of each are in memory at once."""
+READ_MESSAGE_MIN_BYTES: Final = 256 * KIB
+"""They are never smaller: each costs processor time of its own."""
 
 PART_DEFAULT_BYTES: Final = 16 * MIB
 PART_MIN_BYTES: Final = 5 * MIB

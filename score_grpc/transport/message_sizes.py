@@ -27,7 +27,8 @@ class MessageSizes:
 
     def cut(self, piece: memoryview) -> Iterator[memoryview]:
         """Yield the piece in as large views as messages may be now."""
-        is_crowded = self._streams > limits.READ_STREAMS_UNCROWDED
-        size = limits.READ_CROWDED_BYTES if is_crowded else piece.nbytes
+        size = limits.READ_MESSAGE_MAX_BYTES
+        while size > limits.READ_MESSAGE_MIN_BYTES and size * self._streams > limits.READ_MESSAGES_TOTAL_BYTES:
+            size //= 2
         for start in range(0, piece.nbytes, size):
             yield piece[start : start + size]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 KEEPALIVE_SECONDS = 30
 MAX_RECEIVE_BYTES = 17 * 1024 * 1024
+WINDOW_BYTES = 4 * 1024 * 1024
+"""What a stream may be sent ahead of reading it: 40 MB/s over 100 ms there and back."""
 DEADLINE_SECONDS = 30.0
 STREAM_DEADLINE_SECONDS = 24 * 3600.0
 PING_DEADLINE_SECONDS = 5.0
@@ -63,6 +65,9 @@ def open_channel(address: str) -> grpc.Channel:
         options=[
             ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
             ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
+            # Windows that grow with the path's bandwidth grow to 16 MiB, for each of many streams.
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
             # Channels with equal options would share one connection: one flow-control window, one poller.
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MILLISECONDS[0]),

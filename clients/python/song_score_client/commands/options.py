@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_STREAMS = 16
 MAX_PARALLEL = 64
-PARALLEL = 4
+PARALLEL = 8
 
 
 def _parse_rate(text: str) -> float:
