@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from song_score_client.connection import Connection
+from song_score_client.errors import StoredBytesCorruptError
 from song_score_client.score import ScoreClient
 from song_score_client.transfer.download import download_object
 from song_score_client.transfer.gathering import Gathering
 from song_score_client.transfer.listener import Listener
+from song_score_client.transfer.local_check import repair_file
 from song_score_client.transfer.parallelism import (
     HOLD_WINDOWS,
     MAX_STREAMS,
@@ -23,8 +26,10 @@ from song_score_client.transfer.parallelism import (
     useful_streams,
 )
 from song_score_client.transfer.parts import PartQueue, Parts
+from song_score_client.transfer.range_download import download_range
 from song_score_client.transfer.streams import run_streams
 from song_score_client.transfer.upload import upload_file
+from song_score_client.transports import Transport
 
 from benchmarks.delay_proxy import DelayProxy
 from tests.servers.score_world import PART, World, random_bytes
@@ -307,6 +312,56 @@ def test_a_far_server_gets_several_streams_up_and_down(world: World, far_score: 
     assert START_STREAMS <= up.most_at_once <= MAX_STREAMS
     assert START_STREAMS <= down.most_at_once <= MAX_STREAMS
     assert up.running == down.running == 0
+
+
+def test_a_range_and_a_repair_over_a_long_path_take_several_streams(
+    world: World, far_score: str, tmp_path: Path
+) -> None:
+    data = random_bytes(8 * PART)
+    world.store("object-1", data)
+    ranged, mended = Watched(StreamControl()), Watched(StreamControl())
+    target = tmp_path / "range"
+    copy = tmp_path / "object-1.bam"
+    copy.write_bytes(data[: PART // 2] + bytes(5 * PART) + data[PART // 2 + 5 * PART : -7])
+    with ScoreClient.open(far_score) as score:
+        stored = score.get_object("object-1", allow_unpublished=True)
+        result = download_range(score, stored, target, 3, 7 * PART, streams=ranged, allow_unpublished=True)
+        again = download_range(score, stored, target, 3, 7 * PART, streams=ranged, allow_unpublished=True)
+        repaired = repair_file(score, "object-1", copy, streams=mended, allow_unpublished=True)
+    assert target.read_bytes() == data[3 : 7 * PART + 3]
+    assert (result.fetched_bytes, again.fetched_bytes) == (7 * PART, 0)
+    assert repaired.check.bad_parts == (1, 2, 3, 4, 5, 6, 8)
+    assert copy.read_bytes() == data
+    assert START_STREAMS <= ranged.most_at_once <= MAX_STREAMS
+    assert START_STREAMS <= mended.most_at_once <= MAX_STREAMS
+    assert ranged.running == mended.running == 0
+
+
+def test_a_range_by_signed_urls_takes_several_at_once(open_world: Callable[..., World], tmp_path: Path) -> None:
+    world = open_world(http_port=0)
+    data = random_bytes(4 * PART)
+    world.store("object-1", data)
+    with ScoreClient(Connection("score", world.score.address, transport=Transport.SIGNED)) as score:
+        stored = score.get_object("object-1", allow_unpublished=True)
+        download_range(score, stored, tmp_path / "range", 5, 3 * PART, streams=3, allow_unpublished=True)
+    assert (tmp_path / "range").read_bytes() == data[5 : 3 * PART + 5]
+
+
+def test_a_part_that_is_damaged_in_the_store_ends_a_range_of_several_streams_and_is_named(
+    world: World, far_score: str, tmp_path: Path
+) -> None:
+    world.store("object-1", random_bytes(6 * PART))
+    (kept,) = [
+        path for path in world.settings.data_dir.rglob("*") if path.is_file() and path.stat().st_size == 6 * PART
+    ]
+    with kept.open("r+b") as file:
+        file.seek(2 * PART + 9)
+        file.write(b"?")
+    with ScoreClient.open(far_score) as score:
+        stored = score.get_object("object-1", allow_unpublished=True)
+        with pytest.raises(StoredBytesCorruptError, match=f"from {2 * PART} to {3 * PART}"):
+            download_range(score, stored, tmp_path / "range", 0, 6 * PART, streams=3, allow_unpublished=True)
+    assert not (tmp_path / "range").exists()
 
 
 def test_a_near_server_gets_one_stream_a_file(world: World, tmp_path: Path) -> None:

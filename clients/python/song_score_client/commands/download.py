@@ -251,6 +251,7 @@ def _fetch_range(
         length,
         force=chosen.force,
         allow_unpublished=chosen.allow_unpublished,
+        streams=chosen.streams,
         rate=chosen.rate,
         listener=listener,
     )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from song_score_client.score import ScoreClient
     from song_score_client.transfer.batch import Outcome, Receipt, Transfer
     from song_score_client.transfer.listener import Listener
+    from song_score_client.transfer.parallelism import Streams
     from song_score_client.transfer.rate import RateLimit
 
 
@@ -69,17 +70,12 @@ def repair(
     Run again after an interruption it fetches only what is still wrong.
     """
     from song_score_client.commands.transfers import MENDED
+    from song_score_client.transfer.parallelism import useful_streams
 
     session: ScoreSession = context.obj
-    _run(
-        session,
-        chosen,
-        parallel,
-        max_rate,
-        MENDED,
-        partial(_repair, chosen.allow_unpublished, force),
-        fail_fast=fail_fast,
-    )
+    streams = useful_streams(is_limited=max_rate is not None)
+    mend = partial(_repair, chosen.allow_unpublished, force, streams)
+    _run(session, chosen, parallel, max_rate, MENDED, mend, fail_fast=fail_fast)
 
 
 def _run(
@@ -145,6 +141,7 @@ def _check(
 def _repair(
     allow_unpublished: bool,  # noqa: FBT001 - passed on
     force: bool,  # noqa: FBT001 - passed on
+    streams: Streams,
     score: ScoreClient,
     rate: RateLimit | None,
     copy: LocalCopy,
@@ -161,6 +158,7 @@ def _repair(
         copy.path,
         force=force,
         allow_unpublished=allow_unpublished,
+        streams=streams,
         rate=rate,
         listener=listener,
     )

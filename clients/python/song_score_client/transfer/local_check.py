@@ -15,6 +15,8 @@ from song_score_client.transfer.download_stream import write_at
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import open_file
 from song_score_client.transfer.object_reader import ObjectReader, pieces_of
+from song_score_client.transfer.parallel_read import fetch_pieces
+from song_score_client.transfer.parallelism import Streams, metered, useful_streams
 from song_score_client.transfer.piece_digest import Piece
 from song_score_client.transfer.range_download import lock_file, require_space
 from song_score_client.transfer.rate import RateLimit
@@ -95,6 +97,7 @@ def repair_file(
     *,
     force: bool = False,
     allow_unpublished: bool = False,
+    streams: int | Streams | None = None,
     rate: RateLimit | None = None,
     listener: Listener | None = None,
 ) -> RepairResult:
@@ -104,7 +107,8 @@ def repair_file(
     that has another size or name, is taken for another one, and left as it is unless `force`. Raises LocalFileError,
     ServiceError.
     """
-    listener = listener or Listener()
+    streams = useful_streams(is_limited=rate is not None) if streams is None else streams
+    listener = metered(listener or Listener(), streams)
     manifest = score.get_chunk_manifest(object_id, allow_unpublished=allow_unpublished)
     stored, parts = manifest.stored_object, manifest.parts
     if path.is_symlink():
@@ -130,7 +134,7 @@ def repair_file(
         raise LocalFileError(f"{path}: {error.strerror}") from error
     try:
         lock_file(fd, path)
-        reader.fetch(pieces, lambda data, at: write_at(fd, data, at), lambda _piece: None)
+        fetch_pieces(reader, pieces, lambda data, at: write_at(fd, data, at), streams)
         os.ftruncate(fd, stored.size_bytes)
         os.fsync(fd)
     except OSError as error:

@@ -34,6 +34,8 @@ class ObjectReader:
     allow_unpublished: bool = False
     rate: RateLimit | None = None
     listener: Listener = field(default_factory=Listener)
+    channel: grpc.Channel | None = None
+    """For streams. None: the client's own."""
 
     def chunks(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
         """Yield the bytes of a range in order; each piece is valid until the next one is taken. Raises ServiceError."""
@@ -128,7 +130,7 @@ class ObjectReader:
 
     def _stream(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
         """Yield what one stream brings of a range, as far as it is in order and undamaged. Raises grpc.RpcError."""
-        method = self.score.channel.stream_stream(
+        method = (self.channel or self.score.channel).stream_stream(
             METHOD, request_serializer=ReadObjectRequest.SerializeToString, response_deserializer=decode_read_response
         )
         stored = self.stored

@@ -20,6 +20,8 @@ from song_score_client.transfer.download_stream import write_at
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import CHUNK_BYTES, LocalFile, open_file
 from song_score_client.transfer.object_reader import ObjectReader, pieces_of
+from song_score_client.transfer.parallel_read import fetch_pieces
+from song_score_client.transfer.parallelism import Streams, metered, useful_streams
 from song_score_client.transfer.piece_digest import Piece
 from song_score_client.transfer.rate import RateLimit
 
@@ -61,6 +63,7 @@ def download_range(  # noqa: PLR0913 - one parameter an option, by keyword
     *,
     force: bool = False,
     allow_unpublished: bool = False,
+    streams: int | Streams | None = None,
     rate: RateLimit | None = None,
     listener: Listener | None = None,
 ) -> RangeResult:
@@ -70,7 +73,8 @@ def download_range(  # noqa: PLR0913 - one parameter an option, by keyword
     existing target with the right bytes is left as it is; with others it is an error unless `force`. Raises
     LocalFileError, ServiceError.
     """
-    listener = listener or Listener()
+    streams = useful_streams(is_limited=rate is not None) if streams is None else streams
+    listener = metered(listener or Listener(), streams)
     manifest = score.get_chunk_manifest(
         stored.object_id, generation=stored.generation, allow_unpublished=allow_unpublished
     )
@@ -94,7 +98,7 @@ def download_range(  # noqa: PLR0913 - one parameter an option, by keyword
         missing_bytes = sum(piece.size_bytes for piece in missing)
         require_space(target.parent, target, missing_bytes)
         listener.begin(length, length - missing_bytes)
-        reader.fetch(missing, lambda data, at: write_at(fd, data, at - offset), _ignore)
+        fetch_pieces(reader, missing, lambda data, at: write_at(fd, data, at - offset), streams)
         os.ftruncate(fd, length)
         os.fsync(fd)
         partial.replace(target)
@@ -201,7 +205,3 @@ def _is_same(file: LocalFile, reader: ObjectReader, pieces: Sequence[Piece], ori
                 return False
             position += chunk.nbytes
     return True
-
-
-def _ignore(_piece: Piece) -> None:
-    """Its bytes are where they belong: there is nothing more to do."""
