@@ -11,7 +11,7 @@ A completion that can't go through leads back to OPEN with every verified part k
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -44,7 +44,6 @@ from score_grpc.use_cases.changing import changing, require_not_publishing
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.hashing import DamagedPartError
 from score_grpc.use_cases.permission import registration_of
-from score_grpc.use_cases.reading_ahead import read_ahead
 
 DIGEST_MISMATCH = "OBJECT_DIGEST_MISMATCH"
 REASONS: dict[type[ScoreError], str] = {
@@ -186,20 +185,19 @@ class CompletionJob:
         """
         md5, offset = new_md5(), 0
         self._parts = parts = list(self._parts)
-        # In one go, not part by part: a request to the store each would cost more than hashing.
-        pieces = read_ahead(self._store.read(self._staging.key, stored.version, 0, self._upload.size_bytes))
-        with closing(pieces):
-            for index, part in enumerate(parts):
-                digest, end = PartDigest(), offset + part.size_bytes
-                while offset < end:
-                    piece = _next_piece(pieces, part)  # no part ends within a piece, but the last one with it
-                    md5.update(piece)
-                    digest.update(piece)
-                    offset += piece.nbytes
-                if part.xxh3_128 not in {"", digest.hexdigest()}:  # empty: it came by a signed URL, and is seen now
-                    raise DamagedPartError(part)
-                parts[index] = replace(part, xxh3_128=digest.hexdigest())
-                self._renew(offset)
+        # In one go: a request to the store for each part would cost more than its hashing.
+        pieces = self._store.read(self._staging.key, stored.version, 0, self._upload.size_bytes)
+        for index, part in enumerate(parts):
+            digest, end = PartDigest(), offset + part.size_bytes
+            while offset < end:
+                piece = _next_piece(pieces, part)  # no part ends within a piece, but the last one with it
+                md5.update(piece)
+                digest.update(piece)
+                offset += piece.nbytes
+            if part.xxh3_128 not in {"", digest.hexdigest()}:  # empty: it came by a signed URL, and is seen now
+                raise DamagedPartError(part)
+            parts[index] = replace(part, xxh3_128=digest.hexdigest())
+            self._renew(offset)
         return md5.hexdigest()
 
     def _require_signed_parts(self, stored: StoredBytes, md5: str, registration: Registration) -> None:

@@ -205,7 +205,7 @@ def _with_staging(environment: Environment, upload: Upload) -> Upload:
     """Return the upload with a staging that the store knows: nobody would hear otherwise why each PUT is refused."""
     try:
         if upload.staging_token:
-            _listed(environment, upload, 0, 0)
+            _listed(environment, upload, limits.PARTS_MAX, 0)  # none: a list of those there are takes long
             return upload
     except StagingLostError:
         pass

@@ -23,7 +23,6 @@ from score_grpc.domain.uploads import UploadPart
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import permit_object
 from score_grpc.use_cases.read import object_not_found
-from score_grpc.use_cases.reading_ahead import read_ahead
 from score_grpc.use_cases.start import require_object_id
 
 _log = structlog.get_logger()
@@ -76,8 +75,7 @@ class VerificationJob:
         digest, md5 = PartDigest(), new_md5()
         needs_md5 = not part.xxh3_128 and bool(part.md5)
         try:
-            pieces = self._environment.store.read(stored.store_key, stored.store_version, offset, part.size_bytes)
-            for piece in read_ahead(pieces):
+            for piece in self._environment.store.read(stored.store_key, stored.store_version, offset, part.size_bytes):
                 self._md5.update(piece)
                 digest.update(piece)
                 if needs_md5:

@@ -5,7 +5,7 @@ import hashlib
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +40,7 @@ from xxhash import xxh3_128_hexdigest
 
 from score_grpc.domain import limits
 from score_grpc.domain.access import Principal
+from score_grpc.gateways.objects.port import Staging, StorePart
 from score_grpc.transport.caller import Callers
 from tests.score_grpc.test_verification import verify
 from tests.servers import azurite, seaweedfs
@@ -279,6 +280,34 @@ def test_a_crash_between_put_and_record_loses_nothing(s3_world: World) -> None:
     )
     assert persisted(found) == [1, 2, 3]
     assert found.complete().state == upload_pb2.UPLOAD_STATE_COMPLETED
+
+
+def test_what_is_asked_of_the_store_does_not_grow_with_the_parts_there_are(
+    s3_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = s3_world.score.environment.store
+    list_parts, read = store.list_parts, store.read
+    asked: list[str] = []
+
+    def list_seen(staging: Staging, after: int = 0) -> Iterator[StorePart]:
+        asked.append("list")
+        for part in list_parts(staging, after):
+            asked.append(f"listed {part.part_number}")
+            yield part
+
+    def read_seen(key: str, version: str, offset: int, size_bytes: int) -> Iterator[memoryview]:
+        asked.append(f"read {offset} {size_bytes}")
+        return read(key, version, offset, size_bytes)
+
+    monkeypatch.setattr(store, "list_parts", list_seen)
+    monkeypatch.setattr(store, "read", read_seen)
+    upload = begun(s3_world)
+    first, second, third = upload.put(1), upload.put(2), upload.put(3)
+    assert "list" in asked
+    assert not [answer for answer in asked if answer != "list"]
+    upload.record(first + second + third)
+    assert upload.complete().state == upload_pb2.UPLOAD_STATE_COMPLETED
+    assert [answer for answer in asked if answer.startswith("read")] == [f"read 0 {len(DATA)}"]
 
 
 def test_unrecorded_parts_come_with_the_page_of_their_numbers(s3_world: World) -> None:
