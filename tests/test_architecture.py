@@ -6,6 +6,7 @@ that nobody needs any more fails too.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,6 +221,14 @@ def test_no_module_is_longer_than_400_lines(module: str) -> None:
         assert lines > MAX_LINES, f"{module} is short now: take it out of LONG_MODULES"
     else:
         assert lines <= MAX_LINES, f"{module} has {lines} lines: two things share it"
+
+
+def test_the_use_cases_of_score_are_told_by_the_stories_they_belong_to() -> None:
+    room = ROOT / "score_grpc" / "use_cases"
+    told = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+    words = re.findall(r"\w+", " ".join(line.partition("  ")[2] for line in told.splitlines()))
+    missing = {path.stem for path in room.glob("*.py")} - {"__init__"} - set(words)
+    assert not missing, f"say in {room}/__init__.py what {missing} is about"
 
 
 def test_the_architecture_page_names_every_room() -> None:
