@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from song.v1.file_pb2 import File
 from song_score_client.errors import LocalFileError
-from song_score_client.upload_manifest import format_manifest, match_files
+from song_score_client.upload_manifest import ManifestEntry, format_manifest, match_files
 from song_score_client.whole_file import write_whole
 
 FILES = [
@@ -43,9 +43,15 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         match_files(FILES[1:], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../a.bam", "/etc/passwd"])
+@pytest.mark.parametrize("name", ["../a.bam", "/etc/passwd", "a\0b"])
 def test_a_file_name_never_leads_out_of_the_directory(tmp_path: Path, name: str) -> None:
     with pytest.raises(LocalFileError, match="is no file name"):
+        match_files([File(file_name=name)], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_that_means_a_folder_is_no_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LocalFileError, match="is not a file"):
         match_files([File(file_name=name)], tmp_path)
 
 
@@ -53,8 +59,12 @@ def test_a_path_that_would_break_the_lines_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "a\tb"
     directory.mkdir()
     (directory / "b.bai").touch()
-    with pytest.raises(LocalFileError, match="a tab or a line break"):
-        match_files(FILES[1:], directory)
+    entries = match_files(FILES[1:], directory)
+    with pytest.raises(LocalFileError, match="a tab, a line break"):
+        format_manifest("id", entries)
+    for name in ("a\nb", "a\x85b", "a "):
+        with pytest.raises(LocalFileError, match="can't stand in a manifest"):
+            format_manifest("id", [ManifestEntry("o1", tmp_path / name, "m1")])
 
 
 def test_a_manifest_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,12 @@ def match_files(files: Sequence[File], directory: Path, *, check_md5: bool = Fal
 
 
 def format_manifest(analysis_id: str, entries: Sequence[ManifestEntry]) -> str:
-    """Return the manifest's text."""
+    """Return the manifest's text. Raises LocalFileError for a path that can't stand in one."""
+    for entry in entries:
+        path = str(entry.path)
+        if "\t" in path or len(path.splitlines()) > 1 or path != path.strip():
+            problem = "a tab, a line break or a space at its end can't stand in a manifest"
+            raise LocalFileError(f"{path!r}: {problem}; `score upload --analysis-id` needs none")
     lines = [f"{analysis_id}\t\t", *(f"{entry.object_id}\t{entry.path}\t{entry.md5}" for entry in entries)]
     return "\n".join(lines) + "\n"
 
@@ -55,12 +60,12 @@ def _problem(file: File, path: Path, *, check_md5: bool) -> str | None:
     # The server promises a plain name, yet a path would lead out of the directory.
     if "/" in file.file_name:
         return "is no file name"
-    if "\t" in str(path) or len(str(path).splitlines()) > 1:
-        return "a tab or a line break in its path can't stand in a manifest"
     try:
         size = path.stat().st_size
     except OSError as error:
         return error.strerror or str(error)
+    except ValueError:
+        return "is no file name"  # there is a null character in it
     if not path.is_file():
         return "is not a file"
     if size != file.size_bytes:

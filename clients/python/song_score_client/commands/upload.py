@@ -44,7 +44,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
     directory: Annotated[Path, typer.Argument(help="With --analysis-id: where its files are.")] = Path(),
     *,
     manifest: options.ManifestSource = None,
-    file: Annotated[Path | None, typer.Option(metavar="FILE", help="One file, with --object-id; - is stdin.")] = None,
+    file: Annotated[str | None, typer.Option(metavar="FILE", help="One file, with --object-id; - is stdin.")] = None,
     object_id: Annotated[str | None, typer.Option(metavar="ID", help="The id Song gave the file.")] = None,
     md5: Annotated[
         str, typer.Option(metavar="MD5", help="The file's MD5, checked; by default the registered one.")
@@ -79,7 +79,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
     from song_score_client.transfer.batch import Batch
 
     session: ScoreSession = context.obj
-    if str(file) == STDIN and dry_run:
+    if file == STDIN and dry_run:
         raise typer.BadParameter("--dry-run would have to read stdin to its end")
     entries = _entries(session, manifest, file, object_id, md5, analysis_id, study_id, directory)
     if dry_run:
@@ -104,7 +104,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
 def _entries(
     session: ScoreSession,
     manifest: str | None,
-    file: Path | None,
+    file: str | None,
     object_id: str | None,
     md5: str,
     analysis_id: str | None,
@@ -122,7 +122,9 @@ def _entries(
     if file is not None and object_id is not None:
         if md5 and not is_md5(md5):
             raise ConfigurationError(f"--md5 {md5!r} is no MD5: 32 hexadecimal digits are expected")
-        return [ManifestEntry(object_id, file if str(file) == STDIN else file.absolute(), md5.lower())]
+        # A file that is called so, in whatever folder, has an absolute path.
+        path = Path(STDIN) if file == STDIN else Path(file).absolute()
+        return [ManifestEntry(object_id, path, md5.lower())]
     with session.open_song() as song:
         files = list(song.list_files(study_id or session.configuration.study_id, analysis_id or "", page_size=1000))
     return match_files(files, directory)
