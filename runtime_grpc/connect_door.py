@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
+from traceback import clear_frames
 from typing import Any, cast
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -29,8 +30,16 @@ from google.rpc.status_pb2 import Status
 from protobuf.wkt import Any as AnyDetail
 from protobuf.wkt import Struct
 
-from runtime_grpc.connect_codecs import OneMember, bounded_codecs
+from runtime_grpc.connect_codecs import OneMember, bounded_codecs, message_size
+from runtime_grpc.connect_memory import (
+    LARGE_BODIES,
+    MESSAGE_MEMORY_FACTOR,
+    SMALL_CALL_BYTES,
+    CallMemory,
+    NoMemoryLeftError,
+)
 from runtime_grpc.errors import ErrorTable
+from runtime_grpc.http_bodies import CHUNKED_BODY_BYTES
 from runtime_grpc.logs import log_call
 from runtime_grpc.server import Service
 
@@ -55,6 +64,8 @@ class ConnectDoor:
     def __init__(self, services: Sequence[Service], errors: ErrorTable, max_message_bytes: int, max_calls: int) -> None:
         """Serve the services beside their gRPC server; so many calls at once, with the time their messages take."""
         self._calls = threading.Semaphore(max_calls)
+        self._bodies = CallMemory(LARGE_BODIES * max_message_bytes)
+        self._messages = CallMemory(MESSAGE_MEMORY_FACTOR * max_message_bytes)
         self._errors, self._max_message_bytes = errors, max_message_bytes
         self._endpoints: dict[str, Endpoint] = {}
         self._streams: set[str] = set()
@@ -83,15 +94,30 @@ class ConnectDoor:
         if size_bytes > self._max_message_bytes:
             text = f"the message has more than {self._max_message_bytes} bytes"
             return _refuse(start_response, "429 Too Many Requests", "resource_exhausted", text)
+        return self._in_turn(environ, start_response, size_bytes)
+
+    def _in_turn(self, environ: WSGIEnvironment, start_response: StartResponse, size_bytes: int) -> Iterable[bytes]:
+        """Answer a call, or say that there are too many."""
         if not self._calls.acquire(timeout=CALL_WAIT_SECONDS):
-            text = "this server has as many calls over HTTP/1.1 as it takes: retry"
-            return _refuse(start_response, "503 Service Unavailable", "unavailable", text)
+            return _refuse_for_now(start_response, "this server has as many calls over HTTP/1.1 as it takes: retry")
         try:
-            # Nor would it let go of a body that does not come.
-            environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(size_bytes))
-            return list(self._application(environ, start_response))
+            return self._answer(environ, start_response, size_bytes)
+        except NoMemoryLeftError:
+            return _refuse_for_now(start_response, "other large messages have the memory there is for them: retry")
         finally:
             self._calls.release()
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse, size_bytes: int) -> Iterable[bytes]:
+        """Answer a call. Raises NoMemoryLeftError, and OSError where its message does not come."""
+        is_chunked = environ.get("wsgi.input_terminated", False)
+        with self._bodies.held(_if_large(CHUNKED_BODY_BYTES if is_chunked else size_bytes)):
+            # Read here: the library would not let go of a body that does not come.
+            body = environ["wsgi.input"].read(-1 if is_chunked else size_bytes)
+            message_bytes = min(message_size(environ, body, self._max_message_bytes), self._max_message_bytes)
+            environ["wsgi.input"], environ["CONTENT_LENGTH"] = BytesIO(body), str(len(body))
+            del body
+            with self._messages.held(MESSAGE_MEMORY_FACTOR * _if_large(message_bytes)):
+                return list(self._application(environ, start_response))
 
     def _endpoint(
         self, path: str, method: MethodDescriptor, behavior: Callable[[Any, grpc.ServicerContext], Message]
@@ -131,6 +157,17 @@ class _Application(ConnectWSGIApplication):
         super().__init__(
             endpoints=endpoints, read_max_bytes=max_message_bytes, compressions=[OneMember()], codecs=bounded_codecs()
         )
+
+    def _handle_error(self, exc: Exception, *answering: Any) -> list[bytes]:  # noqa: ANN401 - the library's
+        """Answer with the error, and let go of what the frames hold that it came through.
+
+        The library keeps the error in one of them: else message and body would stay until garbage is collected.
+        """
+        found: BaseException | None = exc
+        while found is not None:
+            clear_frames(found.__traceback__)
+            found = found.__context__
+        return cast("list[bytes]", super()._handle_error(exc, *answering))
 
 
 class _Context:
@@ -175,7 +212,19 @@ class _Detail(ErrorDetail):
         return self._shown
 
 
-def _refuse(start_response: StartResponse, status: str, code: str, message: str) -> list[bytes]:
+def _if_large(size_bytes: int) -> int:
+    """Return the size, and 0 of what is small."""
+    return size_bytes if size_bytes > SMALL_CALL_BYTES else 0
+
+
+def _refuse_for_now(start_response: StartResponse, message: str) -> list[bytes]:
+    """Answer that a repetition may help."""
+    return _refuse(start_response, "503 Service Unavailable", "unavailable", message, ("Retry-After", "1"))
+
+
+def _refuse(
+    start_response: StartResponse, status: str, code: str, message: str, *headers: tuple[str, str]
+) -> list[bytes]:
     """Answer as Connect spells an error of its own."""
-    start_response(status, [("Content-Type", "application/json")])
+    start_response(status, [("Content-Type", "application/json"), *headers])
     return [json.dumps({"code": code, "message": message}).encode()]

@@ -22,6 +22,10 @@ PROGRESS_SECONDS = 60
 """A connection on which nothing moves for so long is closed, in a request or between two."""
 BODY_SECONDS = 60.0
 """How long a body may take that is read at once."""
+ARRIVING_BYTES = 64 * 1024
+"""Of such a body, what is read before more memory is taken for it."""
+CHUNKED_BODY_BYTES = 1024 * 1024
+"""A body that does not say its length has at most so many."""
 PIECE_BYTES = 1024 * 1024
 PIECE_SECONDS = 300.0
 """How long a piece of a body may take: slower clients keep others out. As streams have it."""
@@ -51,15 +55,20 @@ class _Body:
 
     def read(self, size: int = -1) -> bytes:
         """Return so many bytes, all that are left at most. Raises OSError where they do not come."""
-        buffer = bytearray(self.left if size < 0 else min(size, self.left))
-        self._fill(buffer, BODY_SECONDS)
-        return bytes(buffer)
+        size = self.left if size < 0 else min(size, self.left)
+        whole, buffer = BytesIO(), bytearray(min(size, ARRIVING_BYTES))
+        deadline = time.monotonic() + BODY_SECONDS
+        while whole.tell() < size:
+            piece = memoryview(buffer)[: size - whole.tell()]
+            self._fill(piece, deadline)
+            whole.write(piece)
+        return whole.getvalue()
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:
         """Fill the buffer, which must not be larger than what is left. Raises OSError where the bytes do not come."""
-        return self._fill(buffer, PIECE_SECONDS)
+        return self._fill(buffer, time.monotonic() + PIECE_SECONDS)
 
-    def _fill(self, buffer: "bytearray | memoryview", seconds: float) -> int:
+    def _fill(self, buffer: "bytearray | memoryview", deadline: float) -> int:
         view = memoryview(buffer)[: self.left]
         if not view:
             return 0
@@ -71,7 +80,6 @@ class _Body:
             early = self._reader.read(min(len(view), len(self._reader.peek(1))))
             view[: len(early)] = early
             filled = len(early)
-        deadline = time.monotonic() + seconds
         while filled < len(view):
             limit_wait(self._socket, deadline)
             count = self._socket.recv_into(view[filled:])
@@ -80,6 +88,52 @@ class _Body:
             filled += count
         self.left -= filled
         return filled
+
+
+class _BodyRefusedError(Exception):
+    """A body in chunks that is too long, or none."""
+
+
+class _ChunkedBody:
+    """The body of a request that does not say its length: read as a whole, once the application asks for it."""
+
+    def __init__(
+        self,
+        req: Any,  # noqa: ANN401 - the library's
+    ) -> None:
+        self._req, self._chunks = req, req.rfile
+        self._max_bytes: int = req.server.max_chunked_bytes
+        self._read: BytesIO | None = None
+
+    @property
+    def left(self) -> int:
+        """Bytes that were not read, as far as that is known."""
+        return LINGER_BYTES if self._read is None else 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes, all that are left at most. Raises OSError where they do not come."""
+        if self._read is None:
+            self._read = self._take()
+            self._read.seek(0)
+        return self._read.read(size)
+
+    def _take(self) -> BytesIO:
+        req = self._req
+        self._chunks.maxlen = self._max_bytes
+        self._chunks.rfile.raw.deadline = time.monotonic() + HEAD_SECONDS
+        if HELD_EXPECT in req.inheaders:
+            req.conn.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            whole = BytesIO()
+            while piece := self._chunks.read(ARRIVING_BYTES):
+                whole.write(piece)
+            for _ in self._chunks.read_trailer_lines():
+                pass
+        except (MaxSizeExceeded, ValueError, OSError) as error:
+            if isinstance(error, OSError) and not str(error).startswith("Request Entity"):
+                raise
+            raise _BodyRefusedError(f"a body of at most {self._max_bytes} bytes, or one with Content-Length") from None
+        return whole
 
 
 class Gateway(wsgi.Gateway_10):
@@ -96,7 +150,10 @@ class Gateway(wsgi.Gateway_10):
         response: Iterable[bytes | memoryview] = ()
         try:
             response = self.req.server.wsgi_app(self.env, self.start_response)
-            self._send(response, body.left if isinstance(body, _Body) else 0)
+            self._send(response, body.left)
+        except _BodyRefusedError as refusal:
+            self.req.close_connection = self.req.sent_headers = True
+            self.req.simple_response("413 Request Entity Too Large", str(refusal))
         except OSError:
             self.req.chunked_write = False  # no end where the end is missing
             raise
@@ -106,35 +163,20 @@ class Gateway(wsgi.Gateway_10):
             close = getattr(response, "close", None)
             if close is not None:
                 close()
-        if isinstance(body, _Body) and body.left:
+        if body.left:
             self._linger(body.left)
 
-    def _body(self) -> _Body | BytesIO | None:
+    def _body(self) -> _Body | _ChunkedBody | None:
         """Return the body to read; None where the request was refused for it."""
         req = self.req
         length = req.inheaders.get(b"Content-Length")
         if length is not None and (req.chunked_read or not length.isdigit()):
             req.simple_response("400 Bad Request", "the body's length is not one number")
             return None
-        if not req.chunked_read:
-            expect = req.inheaders.get(HELD_EXPECT, b"").lower()
-            return _Body(req.conn, int(length or 0), awaits_go=expect == b"100-continue")
-        req.rfile.maxlen = req.server.max_chunked_bytes
-        req.rfile.rfile.raw.deadline = time.monotonic() + HEAD_SECONDS
-        if HELD_EXPECT in req.inheaders:
-            req.conn.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        try:
-            data = req.rfile.read()
-            for _ in req.rfile.read_trailer_lines():
-                pass
-        except (MaxSizeExceeded, ValueError, OSError) as error:
-            if isinstance(error, OSError) and not str(error).startswith("Request Entity"):
-                raise
-            text = f"a body of at most {req.server.max_chunked_bytes} bytes, or one with Content-Length"
-            req.simple_response("413 Request Entity Too Large", text)
-            return None
-        self.env["CONTENT_LENGTH"] = str(len(data))
-        return BytesIO(data)
+        if req.chunked_read:
+            return _ChunkedBody(req)
+        expect = req.inheaders.get(HELD_EXPECT, b"").lower()
+        return _Body(req.conn, int(length or 0), awaits_go=expect == b"100-continue")
 
     def _send(self, response: Iterable[bytes | memoryview], unread_bytes: int) -> None:
         req = self.req

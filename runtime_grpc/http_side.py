@@ -8,6 +8,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from runtime_grpc.connect_door import ConnectDoor
 from runtime_grpc.errors import ErrorTable
+from runtime_grpc.http_bodies import CHUNKED_BODY_BYTES
 from runtime_grpc.http_server import HttpOptions, HttpServer
 from runtime_grpc.server import RunningServer, Service
 from runtime_grpc.settings import ServiceSettings
@@ -32,7 +33,7 @@ class HttpSide:
             host=settings.host,
             port=settings.http_port,
             workers=workers,
-            max_chunked_bytes=max_message_bytes,
+            max_chunked_bytes=min(CHUNKED_BODY_BYTES, max_message_bytes),
             drain_seconds=settings.drain_seconds,
             shares_port=settings.workers > 1,
         )

@@ -63,7 +63,7 @@ class Score:
         self._database = database
         draining, slots = threading.Event(), StreamSlots(settings.max_streams)
         url_keys = [] if settings.http_port is None else _url_keys(settings)
-        self._http = HttpSide.listening(settings, settings.max_streams + HTTP_WORKERS, limits.MESSAGE_MAX_BYTES)
+        self._http = HttpSide.listening(settings, settings.max_streams + HTTP_WORKERS, limits.HTTP_MESSAGE_MAX_BYTES)
         own_urls = None
         if self._http is not None:
             own_urls = OwnUrls(settings.public_http_url or f"http://{self._http.address}", url_keys)

@@ -58,7 +58,9 @@ class DownloadServicer(DownloadServiceServicer):
     def SignDownload(self, request: pb.SignDownloadRequest, context: grpc.ServicerContext) -> pb.SignDownloadResponse:
         """Hand out URLs of an object, or of ranges of it."""
         session = self._session(context, request)
-        ranges = [(wanted.offset, wanted.size_bytes) for wanted in request.ranges]
+        # One too many is refused as all of a message would be, and takes no memory.
+        wanted_ranges = request.ranges[: limits.SIGNED_AT_ONCE + 1]
+        ranges = [(wanted.offset, wanted.size_bytes) for wanted in wanted_ranges]
         requests = sign_reads(self.environment, session.stored, ranges, request.lifetime_seconds)
         return pb.SignDownloadResponse(
             stored_object=object_message(session.stored), requests=map(signed_request_message, requests)

@@ -43,6 +43,8 @@ from score_grpc.use_cases.start import start_upload
 from score_grpc.use_cases.write import Resend, WriteSession
 
 _RECORD = "/score.v1.UploadService/RecordUploadParts"
+_AT_ONCE = limits.SIGNED_AT_ONCE + 1
+"""One too many is refused as all of a message would be, and takes no memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class UploadServicer(UploadServiceServicer):
             self.environment,
             self.callers.of(context),
             request.upload_id,
-            [PartToSign(part.part_number, part.md5, part.replace_part) for part in request.parts],
+            [PartToSign(part.part_number, part.md5, part.replace_part) for part in request.parts[:_AT_ONCE]],
             request.lifetime_seconds,
         )
         return pb.SignUploadPartsResponse(
@@ -127,7 +129,7 @@ class UploadServicer(UploadServiceServicer):
         self, request: pb.RecordUploadPartsRequest, context: grpc.ServicerContext
     ) -> pb.RecordUploadPartsResponse:
         """Record parts that were PUT."""
-        wanted = [PartToRecord(part.part_number, part.md5, part.store_etag) for part in request.parts]
+        wanted = [PartToRecord(part.part_number, part.md5, part.store_etag) for part in request.parts[:_AT_ONCE]]
         became = record_parts(self.environment, self.callers.of(context), request.upload_id, wanted)
         return pb.RecordUploadPartsResponse(
             parts=[
@@ -143,7 +145,11 @@ class UploadServicer(UploadServiceServicer):
     ) -> Iterator[pb.WriteObjectsResponse]:
         """Store many small objects."""
         session = SmallObjectsSession(
-            self.environment.registry, self.small_objects, self.callers.of(context), context.is_active
+            self.environment.registry,
+            self.small_objects,
+            self.callers.of(context),
+            call_facts(context),
+            context.is_active,
         )
         try:
             yield from write_objects(session, request_iterator, self.environment.draining)

@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -32,6 +33,11 @@ class Audit:
 
     def note(self, entry: AuditEntry) -> None:
         """Keep an entry soon. Where too many wait, because the database is away, it waits a little, then is logged."""
+        # Thousands may wait, and callers choose how long what they name is.
+        most = limits.AUDIT_FACT_MAX_CHARS
+        entry = replace(
+            entry, object_id=entry.object_id[:most], study_id=entry.study_id[:most], facts=entry.cut_facts()
+        )
         try:
             self._entries.put(entry, timeout=limits.AUDIT_WAIT_SECONDS)
         except queue.Full:

@@ -2,8 +2,10 @@
 
 import base64
 import gzip
+import http.client
 import json
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +25,8 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from score.v1.object_service_pb2 import BatchGetObjectsRequest, BatchGetObjectsResponse
 from score.v1.upload_service_pb2 import StartUploadRequest, StartUploadResponse
 
-from runtime_grpc import connect_codecs, connect_door, http_bodies, http_side
+from runtime_grpc import connect_codecs, connect_door, connect_memory, http_bodies, http_side
+from score_grpc.domain.errors import ObjectNotRegisteredError
 from score_grpc.transport.errors import ERRORS
 from song_grpc.__main__ import start_song
 from song_grpc.settings import SongSettings
@@ -35,6 +38,7 @@ SERVICES = {
     "score": ["UploadService", "DownloadService", "ObjectService"],
     "song": ["StudyService", "AnalysisTypeService", "AnalysisService", "EntityService", "FileService", "EventService"],
 }
+UPLOADS = "/score.v1.UploadService/"
 Answer = tuple[int, "Message[str, str]", bytes]
 
 
@@ -172,12 +176,18 @@ def test_every_status_of_grpc_has_one_of_connect() -> None:
         (b'{"objectId": ', {}, (400, "invalid_argument")),
         (b'{"objectId": 5}', {}, (400, "invalid_argument")),
         (b"\xff", {"Content-Type": "application/proto"}, (400, "invalid_argument")),
-        (b"x" * (4 * 1024 * 1024 + 1), {}, (429, "resource_exhausted")),
+        (b"x" * (1024 * 1024 + 1), {}, (429, "resource_exhausted")),
+        (b'{"x": [' + b"{}," * 100_000 + b"{}]}", {}, (400, "invalid_argument")),
+        (
+            gzip.compress(b" " * 9, mtime=0)[:-4] + bytes(4),
+            {"Content-Encoding": "gzip"},
+            (400, "invalid_argument"),
+        ),
         (gzip.compress(b" " * (64 * 1024 * 1024)), {"Content-Encoding": "gzip"}, (429, "resource_exhausted")),
         (b"no gzip", {"Content-Encoding": "gzip"}, (400, "invalid_argument")),
         (gzip.compress(b"{}", mtime=0)[:-4], {"Content-Encoding": "gzip"}, (400, "invalid_argument")),
         (gzip.compress(b"{}", mtime=0) * 2, {"Content-Encoding": "gzip"}, (400, "invalid_argument")),
-        (gzip.compress(b"", mtime=0) * 200_000, {"Content-Encoding": "gzip"}, (400, "invalid_argument")),
+        (gzip.compress(b"", mtime=0) * 50_000, {"Content-Encoding": "gzip"}, (400, "invalid_argument")),
         (b"{}", {"Content-Encoding": "brotli"}, (501, "unimplemented")),
         (b"{}", {"Connect-Timeout-Ms": "0"}, (504, "deadline_exceeded")),
         (b"{}", {"Connect-Timeout-Ms": "soon"}, (400, "invalid_argument")),
@@ -223,6 +233,62 @@ def test_calls_that_never_come_whole_do_not_take_the_place_of_signed_urls(
     while (answer := call(address, path))[0] == 503:
         pass
     assert code(answer) == (400, "invalid_argument")
+
+
+def test_large_messages_wait_for_each_other_and_small_ones_pass_by(
+    http_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose handler is under way keeps its message: here for as long as the test wants."""
+    entered, go = threading.Event(), threading.Event()
+
+    def wait(*_: object, **__: object) -> None:
+        entered.set()
+        go.wait(60)
+        raise ObjectNotRegisteredError("there is none")
+
+    monkeypatch.setattr("score_grpc.transport.upload.start_upload", wait)
+    monkeypatch.setattr(connect_memory, "MEMORY_WAIT_SECONDS", 0.2)
+    address, start, look = http_world.score.http_address, UPLOADS + "StartUpload", UPLOADS + "GetUpload"
+    large = json.dumps({"uploadId": "x" * 1_000_000}).encode()
+    packed = gzip.compress(large, mtime=0)
+    answers: list[Answer] = []
+    body = json.dumps({"objectId": "x" * 1_000_000}).encode()
+    waiting = threading.Thread(target=lambda: answers.append(call(address, start, body)))
+    waiting.start()
+    assert entered.wait(60)
+    for refused in (
+        call(address, look, large),
+        call(address, look, packed, {"Content-Encoding": "gzip"}),
+        call(address, f"{look}?encoding=json&compression=gzip&base64=1&message=", None),
+    ):
+        assert code(refused) == (503, "unavailable")
+        assert refused[1]["Retry-After"] == "1"
+    small = call(address, look, b'{"uploadId": "none"}')
+    go.set()
+    waiting.join()
+    assert [answer[0] for answer in (small, *answers)] == [404, 404]
+    assert call(address, look, large)[0] == 404
+
+
+def test_a_message_may_come_without_its_length(http_world: World) -> None:
+    host, _, port = http_world.score.http_address.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    for pieces, status in (([b'{"uploadId": ', b'"none"}'], 404), ([b" " * 600_000] * 2, 413)):
+        connection.request(
+            "POST", f"{UPLOADS}GetUpload", iter(pieces), {"Content-Type": "application/json"}, encode_chunked=True
+        )
+        answer = connection.getresponse()
+        assert (answer.status, answer.read() != b"") == (status, True)
+    connection.close()
+
+
+def test_json_inside_a_text_is_one_text() -> None:
+    text = json.dumps([{"a": 'quoted "b", \\'}] * 100_000)
+    message = json.dumps({"object_id": text}).encode()
+    assert connect_codecs.OneAtATime().decode(message, StartUploadRequest).object_id == text
+    endless = b'{"object_id": "' + b'\\",' * 1_000_000  # read once, not once for each quote
+    with pytest.raises(ValueError, match="Unterminated"):
+        connect_codecs.OneAtATime().decode(endless, StartUploadRequest)
 
 
 def test_what_was_parsed_of_a_refused_message_is_let_go() -> None:
