@@ -12,9 +12,11 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from runtime_grpc.database import Database
+from score_grpc.database.completion_ends import note_visible
 from score_grpc.database.rows import microseconds, object_from, object_values, part_from, part_values, upload_values
 from score_grpc.database.tables import GENERATIONS, OBJECTS, UPLOAD_PARTS, UPLOADS
 from score_grpc.domain import limits
+from score_grpc.domain.audit import Asker
 from score_grpc.domain.layout import Layout
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.domain.uploads import LIVE, AbortReason, Upload, UploadPart, UploadState
@@ -45,20 +47,23 @@ class SmallObjects:
         except IntegrityError:  # of one of them a live upload has come meanwhile
             return [kept for upload in wanted for kept in self.reserve([upload])] if wanted[1:] else []
 
-    def complete(self, objects: Sequence[tuple[StoredObject, UploadPart | None]]) -> Mapping[str, StoredObject]:
+    def complete(
+        self, objects: Sequence[tuple[StoredObject, UploadPart | None]], asker: Asker
+    ) -> Mapping[str, StoredObject]:
         """Make objects visible that were reserved and stored, each with its one part, an empty one without.
 
-        Returned are those that are visible now, by object id, with their generation. Not among them: whose reservation
-        has run out, whose object holds other bytes by now, or has a live upload.
+        The audit has a row of each, in the name of the asker. Returned are those that are visible now, by object id,
+        with their generation. Not among them: whose reservation has run out, whose object holds other bytes by now, or
+        has a live upload.
         """
         if not objects:
             return {}
         found = sorted(objects, key=lambda item: item[0].object_id)
         try:
             with self._database.write() as connection:
-                return self._complete(connection, found)
+                return self._complete(connection, found, asker)
         except IntegrityError:
-            alone = [self.complete([item]) for item in found] if found[1:] else []
+            alone = [self.complete([item], asker) for item in found] if found[1:] else []
             return {object_id: stored for one in alone for object_id, stored in one.items()}
 
     def release(self, upload_ids: Collection[str]) -> None:
@@ -113,7 +118,7 @@ class SmallObjects:
         return [upload for upload in reserved if upload.object_id not in taken]
 
     def _complete(
-        self, connection: Connection, objects: Sequence[tuple[StoredObject, UploadPart | None]]
+        self, connection: Connection, objects: Sequence[tuple[StoredObject, UploadPart | None]], asker: Asker
     ) -> Mapping[str, StoredObject]:
         held = select(UPLOADS.c.upload_id).where(
             UPLOADS.c.upload_id.in_([stored.upload_id for stored, _ in objects]),
@@ -139,6 +144,7 @@ class SmallObjects:
             connection.execute(insert(OBJECTS), [object_values(stored) for stored in visible])
         ended = {"hashed_size_bytes": UPLOADS.c.size_bytes, "abort_reason": "", "lease_owner": "", "lease_until": 0}
         _set_state(connection, visible, UploadState.COMPLETED, ended)
+        note_visible(connection, visible, asker)
         return {stored.object_id: stored for stored in visible}
 
 

@@ -1,8 +1,8 @@
 """A servicer whose calls leave entries in the audit: who asked for what, with what result.
 
-Kept are starts, completions, abortions, writes of small objects, reads, signed URLs, verifications and deletions, and
-of every other method what was denied. A read leaves an entry when it opens, and another with its ranges when it ends.
-What a completion comes to is kept where it ends, which may be long after the call; so is a deletion.
+Kept are starts, abortions, reads, signed URLs, verifications, refusals of small objects, and of every other method what
+was denied. A read leaves an entry when it opens, and another with its ranges when it ends. Not here but with the change
+itself are kept deletions, and what completions come to, of small objects too: that may be long after the call.
 
 Every method of the contract is named here, or the server does not start.
 """
@@ -189,11 +189,8 @@ class Audited:
         try:
             for response in behavior(noted(), context):
                 object_id = opened.pop(response.index, "")
-                match response.WhichOneof("result"):
-                    case "stored_object":
-                        self._note_object(context, "write", "OK", response.stored_object)
-                    case "refusal":
-                        self._note(context, "write", _item_reason(response.refusal), object_id=object_id)
+                if response.WhichOneof("result") == "refusal":
+                    self._note(context, "write", _item_reason(response.refusal), object_id=object_id)
                 yield response
         except Exception as error:
             if (reason := _reason(error)) in _DENIALS:

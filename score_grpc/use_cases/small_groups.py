@@ -68,6 +68,7 @@ class SmallObjectStorer:
             item.size_bytes,
             item.expected_md5,
             replace=item.replace,
+            call_facts=item.asker.facts,
         )
 
     def close(self) -> None:
@@ -132,9 +133,8 @@ class SmallObjectStorer:
             put = [item for item in held if item.outcome is None]
             self._decide(principal, put, {})
             kept = [item for item in put if item.outcome is None]
-            visible = self._small_objects.complete(
-                [(_object(item, reserved[item.object_id], found[item.object_id]), item.part) for item in kept]
-            )
+            made = [(_object(item, reserved[item.object_id], found[item.object_id]), item.part) for item in kept]
+            visible = self._small_objects.complete(made, kept[0].asker) if kept else {}
             given_up -= {stored.upload_id for stored in visible.values()}
         finally:
             if given_up:

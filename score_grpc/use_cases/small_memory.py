@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from byte_path.digests import PartDigest
 from score_grpc.domain import limits
+from score_grpc.domain.audit import Asker
 from score_grpc.domain.errors import DrainingError, SmallObjectTooSlowError
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject
@@ -26,8 +27,10 @@ class StreamGoneError(Exception):
 class SmallObject:
     """One object on its way."""
 
-    def __init__(self, object_id: str, size_bytes: int, expected_md5: str, *, replace: bool) -> None:
+    def __init__(self, object_id: str, size_bytes: int, expected_md5: str, *, replace: bool, asker: Asker) -> None:
         self.object_id, self.size_bytes, self.expected_md5, self.replace = object_id, size_bytes, expected_md5, replace
+        self.asker = asker
+        """Who sends it; the same for all of a stream."""
         self.registration: Registration | None = None
         """Song's word, if it was asked before."""
         self.outcome: StoredObject | Exception | None = None

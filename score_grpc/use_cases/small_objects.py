@@ -9,13 +9,14 @@ finish     the object waits for the next group: while one group is stored, the n
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 
 from byte_path.digests import chunk_digest
 from score_grpc.domain import limits
 from score_grpc.domain.access import Principal
+from score_grpc.domain.audit import Asker
 from score_grpc.domain.errors import (
     ChunkCorruptError,
     DrainingError,
@@ -47,11 +48,12 @@ class SmallObjectsSession:
         registry: CachedRegistry,
         storer: SmallObjectStorer,
         principal: Principal,
+        call_facts: Mapping[str, str],
         is_active: Callable[[], bool],
     ) -> None:
-        """`is_active` says whether the stream still has a client."""
+        """`call_facts` go into the audit; `is_active` says whether the stream still has a client."""
         self._registry, self._storer, self._principal, self._is_active = registry, storer, principal, is_active
-        self._memory = storer.memory
+        self._memory, self._asker = storer.memory, Asker(principal.name, call_facts)
         self._announced: OrderedDict[str, Registration] = OrderedDict()
         self._unanswered: deque[SmallObject] = deque()
         self._answered_total = 0
@@ -82,7 +84,7 @@ class SmallObjectsSession:
         """Begin an object."""
         if self._current is not None and not self._is_discarding:
             raise FieldInvalidError("open", "the object before has not been finished")
-        item = SmallObject(object_id, size_bytes, expected_md5, replace=replace)
+        item = SmallObject(object_id, size_bytes, expected_md5, replace=replace, asker=self._asker)
         self._make_room(item)
         self._current, self._is_discarding = item, False
         self._unanswered.append(item)

@@ -5,6 +5,7 @@ That is, what is larger than is held in memory; and what has a live upload alrea
 
 import hashlib
 import time
+from collections.abc import Mapping
 
 from byte_path.codec import UploadChunk
 from score_grpc.domain import limits
@@ -47,12 +48,14 @@ class WholeUpload:
         expected_md5: str,
         *,
         replace: bool,
+        call_facts: Mapping[str, str],
     ) -> None:
         """Find these bytes stored, start an upload, or join the live one once it is OPEN.
 
-        Raises as `start_upload`, and DrainingError.
+        `call_facts` go into the audit with the end of its completion. Raises as `start_upload`, and DrainingError.
         """
         self._environment, self._completions, self._principal = environment, completions, principal
+        self._call_facts = call_facts
         self._deadline = time.monotonic() + limits.WHOLE_UPLOAD_SECONDS
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._position = 0
@@ -99,7 +102,7 @@ class WholeUpload:
             return _require_same(self._stored, self._md5.hexdigest())
         while True:
             try:
-                upload, stored = self._completions.complete(self._principal, self._upload.upload_id, {})
+                upload, stored = self._completions.complete(self._principal, self._upload.upload_id, self._call_facts)
             except PartsMissingError as error:
                 raise StoreUnavailableError(f"{error}: retry") from error
             except UploadAbortedError as error:

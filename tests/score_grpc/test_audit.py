@@ -169,9 +169,12 @@ def test_small_objects_are_told_one_by_one(world: World) -> None:
     asked = ReadObjectsRequest(object_ids=names, allow_unpublished=True)
     list(world.raw.downloads.ReadObjects(asked))
     rows = kept(world, 6)
+    assert all(row["facts"]["address"].startswith("ipv4:127.0.0.1:") for row in rows)
+    assert all(row["facts"]["client"].startswith("grpc-python/") for row in rows)
+    assert {row["facts"]["generation"] for row in rows[:3] if row["result"] == "OK"} == {"1"}
     assert sorted(story(rows[:3])) == [
-        ("write", "small-1", "ABC", "OK"),
-        ("write", "small-2", "ABC", "OK"),
+        ("complete", "small-1", "ABC", "OK"),
+        ("complete", "small-2", "ABC", "OK"),
         ("write", "small-3", "", "OBJECT_NOT_REGISTERED"),
     ]
     assert sorted(story(rows[3:])) == [

@@ -195,14 +195,41 @@ def test_where_nobody_knows_who_asked_the_service_did(world: World, monkeypatch:
     assert (row["principal"], row["result"]) == ("service", "OK")
 
 
-def test_what_goes_through_an_upload_of_its_own_has_its_end_and_the_answer_on_the_stream(world: World) -> None:
-    data = world.register("larger-1", random_bytes(MIB + 1))
-    messages = [
-        WriteObjectsRequest(open=OpenSmallObject(object_id="larger-1", size_bytes=len(data))),
+def small(object_id: str, data: bytes) -> list[WriteObjectsRequest]:
+    return [
+        WriteObjectsRequest(open=OpenSmallObject(object_id=object_id, size_bytes=len(data))),
         WriteObjectsRequest(chunk=SmallObjectChunk(data=data)),
         WriteObjectsRequest(finish=FinishSmallObject()),
     ]
-    (answer,) = world.raw.uploads.WriteObjects(iter(messages))
-    assert answer.stored_object.size_bytes == len(data)
+
+
+@pytest.mark.parametrize("size_bytes", [1000, MIB + 1], ids=["in a group", "by an upload of its own"])
+def test_a_small_object_has_one_row_however_it_goes_and_however_often_it_is_sent(world: World, size_bytes: int) -> None:
+    data = world.register("small-1", random_bytes(size_bytes))
+    for _ in range(2):
+        (answer,) = world.raw.uploads.WriteObjects(iter(small("small-1", data)))
+        assert answer.stored_object.size_bytes == size_bytes
     (row,) = ends(world)
-    assert (row["principal"], row["result"]) == ("development", "OK")
+    assert (row["principal"], row["result"], row["facts"]["generation"]) == ("development", "OK", "1")
+    assert row["facts"]["address"].startswith("ipv4:127.0.0.1:")
+
+
+def test_who_leaves_before_the_answer_has_stored_an_object_all_the_same_and_the_audit_knows(world: World) -> None:
+    data, has_sent, may_end = world.register("small-1", b"small"), threading.Event(), threading.Event()
+
+    def messages() -> Iterator[WriteObjectsRequest]:
+        yield from small("small-1", data)
+        has_sent.set()
+        may_end.wait()
+
+    call = world.raw.uploads.WriteObjects(messages())
+    assert has_sent.wait(60)
+    pause = threading.Event()
+    for _ in range(LOOKS):
+        if ends(world):
+            break
+        pause.wait(PAUSE_SECONDS)
+    call.cancel()
+    may_end.set()
+    (row,) = ends(world)
+    assert (row["object_id"], row["principal"], row["result"]) == ("small-1", "development", "OK")

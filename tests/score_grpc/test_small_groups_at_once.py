@@ -11,6 +11,7 @@ import pytest
 from runtime_grpc.database import Database
 from score_grpc.assembly import MIGRATIONS
 from score_grpc.database.small_objects import SmallObjects
+from score_grpc.domain.audit import Asker
 from score_grpc.domain.layout import Layout
 from score_grpc.domain.stored_objects import StoredObject, Verification
 from score_grpc.domain.uploads import Upload, UploadState
@@ -84,7 +85,7 @@ def test_groups_of_the_same_objects_complete_whatever_order_their_rows_have(data
         def complete(process: SmallObjects, uploads: Sequence[Upload]) -> Mapping[str, StoredObject]:
             found = [(stored_by(upload), None) for upload in uploads]
             both.wait()  # noqa: B023 - the pool is empty before the next turn
-            return process.complete(found)
+            return process.complete(found, Asker("somebody"))
 
         with ThreadPoolExecutor(2) as pool:
             visible = list(pool.map(complete, processes, reserved))

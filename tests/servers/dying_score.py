@@ -164,9 +164,11 @@ class DyingSmallObjects(SmallObjects):
         self.death.reach("after keys are reserved")
         return reserved
 
-    def complete(self, objects: Sequence[tuple[StoredObject, UploadPart | None]]) -> Mapping[str, StoredObject]:
+    def complete(
+        self, objects: Sequence[tuple[StoredObject, UploadPart | None]], asker: Asker
+    ) -> Mapping[str, StoredObject]:
         self.death.reach("before the group is in the ledger")
-        visible = super().complete(objects)
+        visible = super().complete(objects, asker)
         self.death.reach("after the group is in the ledger")
         return visible
 
