@@ -144,6 +144,9 @@ CHANGING_MARGIN_SECONDS: Final = 30.0
 
 SIGNED_URL_PARAMETERS_MAX: Final = 16
 """Parameters of a signed URL of our own; it has at most five."""
+SIGNED_READS_PER_OBJECT: Final = 32
+"""Requests to signed URLs of our own that read one object at once; half the streams there are, if that is less. A
+client has 16 at most. (What sends to one upload is bounded by STREAMS_PER_UPLOAD.)"""
 SIGNED_PIECE_BYTES: Final = MIB
 """What a PUT to a signed URL of our own holds in memory."""
 AUDIT_QUEUE_ENTRIES: Final = 10_000

@@ -11,16 +11,20 @@ import binascii
 import errno
 import json
 import re
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from grpc import StatusCode
 from score.v1 import error_reason_pb2
 
-from runtime_grpc.admission import DrainingError, StreamSlots
+from runtime_grpc.admission import DrainingError, StreamSlots, TooManyStreamsError
 from runtime_grpc.logs import log_call
+from score_grpc.domain import limits
 from score_grpc.domain.byte_ranges import asked_range
 from score_grpc.domain.errors import FieldInvalidError, ObjectNotFoundError, RangeInvalidError
 from score_grpc.transport.item_errors import item_error
@@ -58,6 +62,7 @@ class SignedUrls:
     def __init__(self, environment: Environment, own_urls: OwnUrls, slots: StreamSlots) -> None:
         """Serve what `own_urls` signs; transfers take the slots of streams."""
         self._environment, self._own_urls, self._slots = environment, own_urls, slots
+        self._readers = _Readers(min(limits.SIGNED_READS_PER_OBJECT, max(1, slots.total // 2)))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[Any]:
         """Answer a request."""
@@ -100,8 +105,7 @@ class SignedUrls:
         self, environ: WSGIEnvironment, start_response: StartResponse, object_id: str, started: float
     ) -> Iterable[bytes | memoryview]:
         grant = self._own_urls.read_grant(object_id, environ.get("QUERY_STRING", ""))
-        self._admit()
-        body = _Body(self._slots, f"GET {SIGNED_PATH}/objects/{object_id}", started)
+        body = _Body(self._admit_reader(object_id), f"GET {SIGNED_PATH}/objects/{object_id}", started)
         try:
             read = SignedRead(self._environment, grant)
             stored = read.stored
@@ -139,15 +143,47 @@ class SignedUrls:
         if not self._slots.take():
             raise self._slots.refusal()
 
+    def _admit_reader(self, object_id: str) -> ExitStack:
+        """Take a slot for a reader of the object; closing gives it back. Raises DrainingError, TooManyStreamsError."""
+        with ExitStack() as admitted:
+            self._readers.enter(object_id)
+            admitted.callback(self._readers.leave, object_id)
+            self._admit()
+            admitted.callback(self._slots.free)
+            return admitted.pop_all()
+
+
+class _Readers:
+    """Counts who reads by object. A URL may be anybody's: its holders must not have every slot there is."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._readers: Counter[str] = Counter()
+
+    def enter(self, object_id: str) -> None:
+        """Count one in. Raises TooManyStreamsError."""
+        with self._lock:
+            if self._readers[object_id] >= self._most:
+                raise TooManyStreamsError(
+                    f"object {object_id} is read by {self._most} signed requests, which is all it may have at once"
+                )
+            self._readers[object_id] += 1
+
+    def leave(self, object_id: str) -> None:
+        """Count one out."""
+        with self._lock:
+            self._readers[object_id] -= 1
+            if not self._readers[object_id]:
+                del self._readers[object_id]
+
 
 class _Body:
     """Bytes of an object on their way: holds a slot until it is closed."""
 
-    def __init__(self, slots: StreamSlots, name: str, started: float) -> None:
-        self._slots, self.name, self._started = slots, name, started
+    def __init__(self, admitted: ExitStack, name: str, started: float) -> None:
+        self._admitted, self.name, self._started = admitted, name, started
         self._first: memoryview | None = None
         self._pieces: Iterator[memoryview] = iter(())
-        self._is_open = True
 
     def begin(self, pieces: Iterator[memoryview]) -> None:
         """Take the first piece, while an error can still be told."""
@@ -168,9 +204,7 @@ class _Body:
 
     def close(self) -> None:
         """Give the slot back, once."""
-        if self._is_open:
-            self._is_open = False
-            self._slots.free()
+        self._admitted.close()
 
 
 def _content_md5(header: str) -> str:

@@ -10,6 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -474,6 +475,27 @@ def test_transfers_count_as_streams_and_calls_do_not_wait_for_them(open_world: C
         assert world.raw.objects.GetObject(asked).stored_object.size_bytes == size
     # The client has gone in the middle: its slot is another's.
     until(lambda: send(request, headers={"Range": "bytes=0-0"})[0] == 206)
+
+
+def test_the_readers_of_one_object_leave_half_of_the_streams_to_others(open_world: Callable[..., World]) -> None:
+    world = open_world(http_port=0, max_streams=6)
+    size = 64 * MIB  # beyond what sockets hold
+    world.store("object-1", random_bytes(MIB) * (size // MIB))
+    world.store("object-2", b"bytes")
+    ranges = [urls(world).sign_read("object-1", 1, (number, size - 9), HOUR) for number in range(4)]
+    with ExitStack() as slow:
+        for request in ranges[:3]:
+            connection = slow.enter_context(opened(request, 0))
+            assert connection.recv(12) == b"HTTP/1.1 206"
+        for method in ("GET", "HEAD"):
+            status, headers, _ = send(ranges[3], method=method)
+            assert (status, headers["Retry-After"]) == (429, "1")
+        answer = send(urls(world).sign_read("object-1", 1, None, HOUR), headers={"Range": "bytes=0-0"})
+        assert reason(answer) == (429, "TOO_MANY_STREAMS")
+        assert "object-1" in json.loads(answer[2])["message"]
+        assert send(urls(world).sign_read("object-2", 1, None, HOUR))[2] == b"bytes"
+        assert len(world.raw.read("object-1", (0, 1), unpublished=True)) > 0
+    until(lambda: send(ranges[3], headers={"Range": "bytes=3-3"})[0] == 206)
 
 
 def test_one_upload_takes_only_so_many_at_once(http_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
