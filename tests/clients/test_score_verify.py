@@ -56,6 +56,25 @@ def test_parts_that_differ_are_named_and_they_alone_are_mended_in_place(score: S
     assert score("verify", *arguments).exit_code == 0
 
 
+def test_people_are_told_what_was_mended_and_what_was_right(score: ScoreCommand, copy: Path) -> None:
+    arguments = ["repair", "--object-id", score.id_of("a.txt"), copy]
+    assert score(*arguments).stderr.splitlines() == [
+        f"score: {copy}: all 4 parts are right",
+        "score: 1 of 1 files already right",
+    ]
+    flip(copy, 5)
+    assert score(*arguments).stderr.splitlines() == [
+        f"score: {copy}: 1 of 4 parts were wrong, and are mended",
+        "score: 1 of 1 files mended",
+    ]
+    with copy.open("ab") as file:
+        file.write(b"more")
+    assert score(*arguments).stderr.splitlines() == [
+        f"score: {copy}: all 4 parts are right; it was too long, and is cut to its size",
+        "score: 1 of 1 files mended",
+    ]
+
+
 @pytest.mark.parametrize(("size", "fetched"), [(SIZE - 1, 1000), (SIZE + 7, 0), (PART, SIZE - PART)])
 def test_a_file_of_another_length_is_mended_too(score: ScoreCommand, copy: Path, size: int, fetched: int) -> None:
     right = copy.read_bytes()

@@ -127,8 +127,8 @@ def describe_moved(outcome: Outcome, receipt: Receipt, *, words: Words) -> str:
 
 
 def _is_kept(receipt: Receipt) -> bool:
-    """Whether no byte had to move: of a file that has any."""
-    return not receipt.moved_bytes and 0 < receipt.part_total == receipt.kept_part_total
+    """Whether the file was as it should be and no byte had to move: of a file that has any."""
+    return not receipt.moved_bytes and not receipt.is_cut and 0 < receipt.part_total == receipt.kept_part_total
 
 
 def _show_total(outcomes: Sequence[Outcome], progress: Progress, words: Words, code: ExitCode) -> None:

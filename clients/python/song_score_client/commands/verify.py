@@ -116,9 +116,11 @@ def _transfer(copy: LocalCopy, run: Callable[[Listener], Receipt]) -> Transfer:
 
 def _describe(outcome: Outcome, receipt: Receipt) -> str:
     fetched = receipt.part_total - receipt.kept_part_total
-    if not fetched:
-        return f"{outcome.transfer.name}: all {receipt.part_total} parts are right"
-    return f"{outcome.transfer.name}: {fetched} of {receipt.part_total} parts were wrong, and are mended"
+    parts = f"all {receipt.part_total} parts are right"
+    if fetched:
+        parts = f"{fetched} of {receipt.part_total} parts were wrong, and are mended"
+    cut = "; it was too long, and is cut to its size" if receipt.is_cut else ""
+    return f"{outcome.transfer.name}: {parts}{cut}"
 
 
 def _check(
@@ -163,4 +165,6 @@ def _repair(
         listener=listener,
     )
     check = result.check
-    return Receipt(result.fetched_bytes, check.part_total, check.part_total - len(check.bad_parts), None)
+    is_cut = check.size_bytes > check.stored_object.size_bytes
+    kept_total = check.part_total - len(check.bad_parts)
+    return Receipt(result.fetched_bytes, check.part_total, kept_total, None, is_cut)

@@ -32,6 +32,8 @@ class Receipt:
     """Parts that were there before and not moved again."""
     md5: str | None
     """The verified MD5 of the whole; None where only the parts were verified."""
+    is_cut: bool = False
+    """Whether the file here was longer than the object, and is cut to its size."""
 
 
 @dataclass(frozen=True, slots=True)
