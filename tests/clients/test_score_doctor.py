@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -15,10 +16,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from score.v1.upload_service_pb2 import ListUploadsRequest
+from score.v1.signed_request_pb2 import SignedRequest
+from score.v1.upload_service_pb2 import ListUploadsRequest, PartToSign
 from song_score_client import diagnosis
 from song_score_client import findings as finding_module
 from song_score_client.score import ScoreClient
+from song_score_client.signing_check import SigningCheck
 
 from tests.clients.conftest import MIB, ScoreCommand
 from tests.servers.http1_proxy import HttpOneProxy
@@ -69,6 +72,27 @@ def test_an_object_that_is_not_stored_has_a_signed_put_tried_and_taken_back(scor
     assert json.loads(score("ls", "--uploads").stdout) == []
     (done,) = score.events("upload", "--file", path, "--object-id", score.id_of("a.bam"))
     assert (done["part_total"], done["kept_part_total"]) == (2, 0)
+
+
+def test_an_upload_that_somebody_joined_during_the_trial_is_not_aborted(
+    score: ScoreCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score.make("a.bam", 20 * MIB)
+    with ScoreClient.open(score.environment["SCORE_URL"]) as client:
+        check = SigningCheck(client, finding_module.Clocks())
+        once = check._exchange
+
+        def exchange(_self: SigningCheck, signed: SignedRequest, doing: str, size_bytes: int) -> bytes:
+            (upload,) = client.list_uploads(ListUploadsRequest(object_id=score.id_of("a.bam")))
+            md5 = hashlib.md5(bytes(7 * MIB), usedforsecurity=False).hexdigest()
+            wanted = [PartToSign(part_number=2, md5=md5)]
+            once(client.sign_upload_parts(upload.upload_id, wanted).signed_parts[0].request, doing, size_bytes)
+            return once(signed, doing, size_bytes)
+
+        monkeypatch.setattr(SigningCheck, "_exchange", exchange)
+        assert check.put(score.id_of("a.bam")).verdict is finding_module.Verdict.OK
+        (upload,) = client.list_uploads(ListUploadsRequest(object_id=score.id_of("a.bam")))
+        assert upload.persisted_part_total == 2
 
 
 def test_somebodys_upload_is_left_alone(score: ScoreCommand) -> None:

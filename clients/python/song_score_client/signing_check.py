@@ -64,7 +64,9 @@ class SigningCheck:
             return Finding(PUT, Verdict.SKIPPED, text)
         finding = self._send(upload)
         try:
-            self.score.abort_upload(upload.upload_id)
+            if self.score.get_upload(upload.upload_id).upload.persisted_part_total <= 1:
+                self.score.abort_upload(upload.upload_id)
+            # Otherwise somebody has joined meanwhile, and sends the one part of zeros anew when the whole is not right.
         except ServiceError as error:
             text, remedy = f"the trial upload is still there: {error}", f"score rm --upload {upload.upload_id}"
             return Finding(PUT, Verdict.WARNING, text, remedy)
