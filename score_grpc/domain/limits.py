@@ -136,7 +136,10 @@ SPECIFICATION_MAX_BYTES: Final = 10 * MIB
 VERIFICATIONS_AT_ONCE: Final = 2
 """Objects that one process reads again at once."""
 STREAM_AGE_SECONDS: Final = 3600.0
-"""How long the bytes of an object that was replaced or deleted stay readable for streams under way."""
+"""Streams older than this end with a part, and are followed by new ones; so long the bytes of an object that was
+replaced or deleted stay readable for those under way."""
+STREAM_DRAIN_SECONDS: Final = 300.0
+"""A client that was told to end its stream, and goes on, is stopped so much later, with a part."""
 CHANGING_SECONDS: Final = 60.0
 """How long an object stays marked as changing, if its replacement or deletion does not end before."""
 CHANGING_MARGIN_SECONDS: Final = 30.0

@@ -10,12 +10,13 @@ from score.v1.download_service_pb2_grpc import DownloadServiceServicer
 from byte_path.codec import ReadData
 from byte_path.digests import chunk_digest
 from score_grpc.domain import limits
-from score_grpc.domain.errors import DrainingError, FieldInvalidError
+from score_grpc.domain.errors import FieldInvalidError
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.message_sizes import MessageSizes
 from score_grpc.transport.messages import object_message, signed_request_message
 from score_grpc.transport.pages import page_limit, page_of, page_start
 from score_grpc.transport.small_objects import read_response
+from score_grpc.transport.stream_end import StreamEnd
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.read import ReadSession, read_action
 from score_grpc.use_cases.signing import sign_reads
@@ -37,19 +38,27 @@ class DownloadServicer(DownloadServiceServicer):
         first = next(request_iterator, None)
         if first is None or first.WhichOneof("message") != "open":
             raise FieldInvalidError("open", "the first message of a stream must be 'open', with an object_id")
-        session = self._session(context, first.open)
+        session, end = self._session(context, first.open), StreamEnd(self.environment.draining)
         yield pb.ReadObjectResponse(stored_object=object_message(session.stored))
         with self.sizes.stream():
-            for request in request_iterator:
+            for number, request in enumerate(request_iterator):
                 if request.WhichOneof("message") != "range":
                     raise FieldInvalidError("range", "after 'open', every message must be a 'range'")
-                yield from self._answer(session, request.range)
+                if number and end.is_old():
+                    raise end.error()
+                yield from self._answer(session, request.range, end)
 
-    def _answer(self, session: ReadSession, wanted: pb.ReadRange) -> Iterator[pb.ReadObjectResponse | ReadData]:
+    def _answer(
+        self, session: ReadSession, wanted: pb.ReadRange, end: StreamEnd
+    ) -> Iterator[pb.ReadObjectResponse | ReadData]:
+        part_bytes = session.stored.part_size_bytes or 1  # of an empty object
+        number = wanted.offset // part_bytes
         size_bytes = wanted.size_bytes if wanted.HasField("size_bytes") else None
         for offset, piece in session.read(wanted.offset, size_bytes):
-            if self.environment.draining.is_set():
-                raise DrainingError("this server is shutting down: read the rest from another one")
+            is_next_part = offset // part_bytes != number
+            if self.environment.draining.is_set() or (is_next_part and end.is_old()):
+                raise end.error()
+            number = offset // part_bytes
             for data in self.sizes.cut(piece):
                 yield ReadData(wanted.read_id, offset, data, chunk_digest(data))
                 offset += data.nbytes  # noqa: PLW2901 - of what is left of the piece

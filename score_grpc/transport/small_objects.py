@@ -1,6 +1,5 @@
 """WriteObjects and ReadObjects: many small objects over one stream."""
 
-import threading
 from collections.abc import Iterator
 
 from score.v1 import download_service_pb2, upload_service_pb2
@@ -11,6 +10,7 @@ from score_grpc.domain.errors import FieldInvalidError
 from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.transport.item_errors import item_error
 from score_grpc.transport.messages import object_message
+from score_grpc.transport.stream_end import StreamEnd
 from score_grpc.use_cases.small_objects import SmallObjectsSession
 from score_grpc.use_cases.small_reads import Answer, Whole
 
@@ -19,16 +19,16 @@ _READ = "/score.v1.DownloadService/ReadObjects"
 
 
 def write_objects(
-    session: SmallObjectsSession, requests: Iterator[WriteObjectsRequest], draining: threading.Event
+    session: SmallObjectsSession, requests: Iterator[WriteObjectsRequest], end: StreamEnd
 ) -> Iterator[WriteObjectsResponse]:
     """Take the messages of a stream, and answer as far as there is something to say."""
-    told_to_drain = False
     for request in requests:
+        if request.HasField("open"):
+            end.require_in_time()
         _take(session, request)
         for index, outcome in session.answers():
             yield _written(index, outcome)
-        if draining.is_set() and not told_to_drain:
-            told_to_drain = True
+        if end.is_to_be_told():
             yield WriteObjectsResponse(index=-1, drain=ServerDrain())
     for index, outcome in session.rest():
         yield _written(index, outcome)

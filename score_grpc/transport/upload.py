@@ -26,6 +26,7 @@ from score_grpc.transport.messages import (
 from score_grpc.transport.page_tokens import PageTokens
 from score_grpc.transport.pages import page_limit, page_of, page_start
 from score_grpc.transport.small_objects import write_objects
+from score_grpc.transport.stream_end import StreamEnd
 from score_grpc.use_cases.complete import Completions
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.manage import abort_upload, get_upload, list_uploads
@@ -89,7 +90,7 @@ class UploadServicer(UploadServiceServicer):
     def _answer(
         self, session: WriteSession, requests: Iterator[pb.WriteUploadRequest | UploadChunk]
     ) -> Iterator[pb.WriteUploadResponse]:
-        told_to_drain = False
+        end = StreamEnd(self.environment.draining)
         for request in requests:
             if not isinstance(request, UploadChunk):
                 raise FieldInvalidError("chunk", "after 'open', every message must be a 'chunk'")
@@ -98,12 +99,12 @@ class UploadServicer(UploadServiceServicer):
             match answer:
                 case UploadPart() as part:
                     yield pb.WriteUploadResponse(ack=pb.PartAck(part=part_message(part)))
+                    end.require_in_time()
                 case Resend(part_number, offset, reason):
                     yield pb.WriteUploadResponse(
                         resend=pb.PartResend(part_number=part_number, offset=offset, reason=reason)
                     )
-            if self.environment.draining.is_set() and not told_to_drain:
-                told_to_drain = True
+            if end.is_to_be_told():
                 yield pb.WriteUploadResponse(drain=pb.ServerDrain())
 
     def SignUploadParts(
@@ -152,7 +153,7 @@ class UploadServicer(UploadServiceServicer):
             context.is_active,
         )
         try:
-            yield from write_objects(session, request_iterator, self.environment.draining)
+            yield from write_objects(session, request_iterator, StreamEnd(self.environment.draining))
         finally:
             session.close()
 

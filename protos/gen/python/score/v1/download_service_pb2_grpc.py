@@ -87,7 +87,8 @@ class DownloadServiceServicer(object):
         What is always true: all bytes of a stream are of the generation it was opened on. An empty range has
         a `range_end` and no `data`.
 
-        A stream on which nothing has moved for five minutes is ended with CANCELLED.
+        A stream on which nothing has moved for five minutes is ended with CANCELLED; one that is an hour old with
+        DRAINING, after a range, or inside one where a part of the object ends.
 
         How to resume: open a new stream with the same `generation` and ask for what is missing.
 

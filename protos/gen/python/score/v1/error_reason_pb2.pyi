@@ -79,11 +79,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STORE_FULL: _ErrorReason.ValueType  # 23
     """RESOURCE_EXHAUSTED. No space left in the store; persisted parts are kept."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 24
-    """UNAVAILABLE. This server is shutting down. Retry, on another one."""
+    """UNAVAILABLE. This server is shutting down: retry, on another one. Or the stream is an hour old: go on in a new
+    one.
+    """
     ERROR_REASON_LEDGER_UNAVAILABLE: _ErrorReason.ValueType  # 25
     """UNAVAILABLE. Score's own database can't be reached. Retry."""
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 26
-    """RESOURCE_EXHAUSTED. Every stream this server or this upload admits is taken; or an object of WriteObjects took
+    """RESOURCE_EXHAUSTED. Every stream this server, this upload or this object's signed URLs admit is taken; or an object of WriteObjects took
     longer than a minute to come while other streams waited for its place in memory. Retry after RetryInfo.
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 27
@@ -176,11 +178,13 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 22
 ERROR_REASON_STORE_FULL: ErrorReason.ValueType  # 23
 """RESOURCE_EXHAUSTED. No space left in the store; persisted parts are kept."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 24
-"""UNAVAILABLE. This server is shutting down. Retry, on another one."""
+"""UNAVAILABLE. This server is shutting down: retry, on another one. Or the stream is an hour old: go on in a new
+one.
+"""
 ERROR_REASON_LEDGER_UNAVAILABLE: ErrorReason.ValueType  # 25
 """UNAVAILABLE. Score's own database can't be reached. Retry."""
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 26
-"""RESOURCE_EXHAUSTED. Every stream this server or this upload admits is taken; or an object of WriteObjects took
+"""RESOURCE_EXHAUSTED. Every stream this server, this upload or this object's signed URLs admit is taken; or an object of WriteObjects took
 longer than a minute to come while other streams waited for its place in memory. Retry after RetryInfo.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 27

@@ -215,7 +215,7 @@ class WriteUploadResponse(_message.Message):
 
     @_builtins.property
     def drain(self) -> Global___ServerDrain:
-        """The server shuts down."""
+        """The server shuts down, or the stream is an hour old."""
 
     def __init__(
         self,
@@ -294,7 +294,7 @@ Global___PartResend: _TypeAlias = PartResend  # noqa: Y015
 
 @_typing.final
 class ServerDrain(_message.Message):
-    """The server shuts down: finish the part, half-close, and go on in a new stream."""
+    """The server shuts down, or the stream is an hour old: finish the part, half-close, and go on in a new stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -904,7 +904,9 @@ class WriteObjectsResponse(_message.Message):
 
     @_builtins.property
     def drain(self) -> Global___ServerDrain:
-        """The server shuts down: finish the object, half-close, and go on in a new stream."""
+        """The server shuts down, or the stream is an hour old: finish the object, half-close, and go on in a new stream.
+        Who begins another one five minutes later is ended with DRAINING.
+        """
 
     def __init__(
         self,

@@ -179,8 +179,9 @@ class UploadServiceServicer(object):
         """Carries chunks up and acknowledgements down.
 
         Message order: the client sends `open` once, first; then `chunk`s. The server answers `ack` for each
-        part it has persisted, `resend` where a chunk must come again, `drain` when it shuts down. Acks may
-        trail by a part; after the client's half-close the server sends what is left and ends the stream.
+        part it has persisted, `resend` where a chunk must come again, `drain` when it shuts down or the
+        stream is an hour old. Acks may trail by a part; after the client's half-close the server sends what is left
+        and ends the stream.
 
         What is always true:
         - Inside a part chunks come in order, from offset 0 to the part's end, and no chunk crosses it. Parts
@@ -191,7 +192,8 @@ class UploadServiceServicer(object):
         - Several streams may carry different parts of one upload. A part has one writer: the newest stream
         to begin it wins, the older one ends with PART_TAKEN_OVER.
         - HTTP/2 is the flow control; the server holds at most 2 MiB per stream.
-        - A stream on which nothing has moved for five minutes is ended with CANCELLED.
+        - A stream on which nothing has moved for five minutes is ended with CANCELLED; one that goes on for five
+        minutes after `drain`, with DRAINING, once a part is acknowledged.
 
         How to resume: open a new stream and send the parts that were not acknowledged (GetUpload lists the
         persisted ones).
