@@ -185,6 +185,7 @@ class Audited:
                     opened[total] = request.open.object_id
                     total += 1
                 yield request
+                del request  # the next one comes while this one would still be held
 
         try:
             for response in behavior(noted(), context):

@@ -26,6 +26,7 @@ def write_objects(
         if request.HasField("open"):
             end.require_in_time()
         _take(session, request)
+        del request  # the next one comes while this one would still be held
         for index, outcome in session.answers():
             yield _written(index, outcome)
         if end.is_to_be_told():
