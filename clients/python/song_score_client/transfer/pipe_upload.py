@@ -114,6 +114,9 @@ class _PipeTransfer:
         def make_stream(parts: Parts) -> UploadStream:
             return UploadStream(upload, spool, parts, replaced, listener, rate, self._note)
 
+        signed = SignedUpload(
+            score, upload, spool, [number], replaced, listener, rate, lambda part, *_: self._note(part)
+        )
         # Another client may have sent the last part and completed the upload: that is where to look next.
         with suppress(UploadNotOpenError):
             move_parts(
@@ -121,7 +124,7 @@ class _PipeTransfer:
                 [number],
                 1,
                 lambda parts: keep_streaming(score.connection, parts, make_stream, listener),
-                SignedUpload(score, upload, spool, replaced, listener, rate, lambda part, *_: self._note(part)).run,
+                signed.run,
                 listener,
             )
 

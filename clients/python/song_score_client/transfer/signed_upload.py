@@ -1,6 +1,6 @@
 """Parts of an upload by signed URLs: hashed, signed, PUT, recorded; any number at once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import grpc
 from score.v1.upload_pb2 import UPLOAD_STATE_OPEN, Upload, UploadPart
@@ -9,6 +9,7 @@ from score.v1.upload_service_pb2 import PartToRecord, PartToSign, RecordedPart, 
 from song_score_client.errors import IntegrityError, NotFoundError, ServiceError, UnavailableError
 from song_score_client.http_connections import HTTP_FAILURES, Cancellation, HttpRequest
 from song_score_client.score import MAX_SIGNED, ScoreClient
+from song_score_client.transfer.digests_together import DigestsTogether
 from song_score_client.transfer.gathering import Gathering
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import CHUNK_BYTES, LocalFile
@@ -29,6 +30,7 @@ class SignedUpload:
         score: ScoreClient,
         upload: Upload,
         file: LocalFile,
+        part_numbers: Collection[int],
         replaced: set[int],
         listener: Listener,
         rate: RateLimit | None,
@@ -36,10 +38,12 @@ class SignedUpload:
     ) -> None:
         """Make what its workers share.
 
-        `replaced`: parts persisted with other bytes than the file has; those found on the way join them.
+        `part_numbers`: the parts to be sent. `replaced`: parts persisted with other bytes than the file has; those
+        found on the way join them.
         """
         self._score, self._upload, self._file, self._replaced = score, upload, file, replaced
         self._listener, self._rate, self._on_persisted = listener, rate, on_persisted
+        self._digests = DigestsTogether(file, part_numbers, self._range)
         self._signing = Gathering(self._sign, MAX_SIGNED)
         self._recording = Gathering(self._record, MAX_SIGNED)
 
@@ -57,7 +61,7 @@ class SignedUpload:
                 raise
 
     def _send(self, number: int, tries: Tries, cancellation: Cancellation) -> None:
-        xxh3_128, md5 = self._file.part_digests(*self._range(number))
+        xxh3_128, md5 = self._digests.of(number)
         while True:
             try:
                 part = self._try(number, md5, cancellation)

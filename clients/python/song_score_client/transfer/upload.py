@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,13 +243,16 @@ class _Transfer:
     def _missing(self, persisted: set[int]) -> list[int]:
         return [number for number in range(1, self._upload.part_total + 1) if number not in persisted]
 
-    def _send(self, part_numbers: Iterable[int], replaced: set[int]) -> None:
+    def _send(self, part_numbers: Collection[int], replaced: set[int]) -> None:
         """Send these parts. Raises what ends the transfer."""
         connection, listener, rate = self._score.connection, self._listener, self._rate
 
         def make_stream(parts: Parts) -> UploadStream:
             return UploadStream(self._upload, self._file, parts, replaced, listener, rate, self._note_persisted)
 
+        signed = SignedUpload(
+            self._score, self._upload, self._file, part_numbers, replaced, listener, rate, self._note_stored
+        )
         # Another client may have sent the last part and completed the upload: that is where to look next.
         with suppress(UploadNotOpenError):
             move_parts(
@@ -257,7 +260,7 @@ class _Transfer:
                 part_numbers,
                 self._streams,
                 lambda parts: keep_streaming(connection, parts, make_stream, listener),
-                SignedUpload(self._score, self._upload, self._file, replaced, listener, rate, self._note_stored).run,
+                signed.run,
                 listener,
             )
 
