@@ -9,7 +9,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from byte_path.digests import PartDigest
 from score_grpc.domain import limits
@@ -36,14 +36,22 @@ class SmallObject:
         self.outcome: StoredObject | Exception | None = None
         """What became of it; None as long as that is open. Set once, by one thread."""
         self.received_bytes = 0
-        self.pieces: list[memoryview] = []
-        """What is held of it; see `SmallObjectMemory`."""
+        self.content = bytearray()
+        """While it is held, as long as the object, however many chunks its bytes come in; see `SmallObjectMemory`."""
         self._md5, self._digest = hashlib.md5(usedforsecurity=False), PartDigest()
 
-    def digest(self, data: memoryview) -> None:
-        """Digest the next bytes."""
+    def take(self, data: memoryview) -> None:
+        """Keep the next bytes, not beyond the object's end."""
+        content = self.content  # of which another thread may deprive this object at any moment
+        if content:
+            content[self.received_bytes : self.received_bytes + data.nbytes] = data
         self._md5.update(data)
         self._digest.update(data)
+
+    @property
+    def pieces(self) -> Sequence[memoryview]:
+        """All bytes, in order."""
+        return [memoryview(self.content)] if self.content else []
 
     @property
     def md5(self) -> str:
@@ -96,15 +104,15 @@ class SmallObjectMemory:
                 self._queue.remove(item)
                 self._changed.notify_all()
             self._total_bytes += item.size_bytes
+            item.content = bytearray(item.size_bytes)
             self._coming[item] = time.monotonic() + limits.SMALL_OBJECT_BYTES_SECONDS
             return True
 
     def add(self, item: SmallObject, data: memoryview) -> None:
         """Keep the next bytes of an object. Raises SmallObjectTooSlowError."""
-        item.digest(data)
         with self._changed:
             self._require(item)
-            item.pieces.append(data)
+        item.take(data)
 
     def end(self, item: SmallObject) -> None:
         """Keep the object, which is whole, until it is let go. Raises SmallObjectTooSlowError."""
@@ -133,7 +141,7 @@ class SmallObjectMemory:
         return True
 
     def _drop(self, item: SmallObject) -> None:
-        item.pieces = []
+        item.content = bytearray()
         self._total_bytes -= item.size_bytes
         self._changed.notify_all()
 

@@ -178,11 +178,11 @@ class SmallObjectsSession:
                 "send the object again",
                 object_id=item.object_id,
             )
-        item.received_bytes += data.nbytes
         if self._upload is None:
             self._memory.add(item, data)
         else:
             self._upload.write(data)
+        item.received_bytes += data.nbytes
 
     def _require_current(self, message: str) -> SmallObject:
         if self._current is None:

@@ -1,5 +1,7 @@
 """Streams of WriteObjects that are slow, silent or gone: their memory is another's before long."""
 
+import hashlib
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -172,6 +174,21 @@ def test_an_object_whose_last_bytes_came_too_late_is_refused_as_it_ends(
     (refused,) = [answer for stream in streams for answer in stream.answers.result(60) if answer.HasField("refusal")]
     assert refused.refusal.reason == ERROR_REASON_TOO_MANY_STREAMS
     until(lambda: held(small_world) == 0)
+
+
+def test_an_object_that_comes_in_the_smallest_chunks_takes_no_more_memory(
+    small_world: World, open_stream: Callable[[], SlowStream]
+) -> None:
+    memory, stream, data = small_world.score._small_objects.memory, open_stream(), DATA["object-0"]
+    stream.send(opening("object-0"), *(chunk(data[position : position + 1]) for position in range(SIZE)))
+    until(lambda: any(item.received_bytes == SIZE for item in list(memory._coming)))
+    (item,) = memory._coming
+    assert [piece.nbytes for piece in item.pieces] == [SIZE]
+    assert sys.getsizeof(item.content) < SIZE + 200
+    stream.send(FINISH, None)
+    (stored,) = stream.answers.result(60)
+    assert stored.stored_object.md5 == hashlib.md5(data).hexdigest()
+    assert b"".join(small_world.score.environment.store.read("data/object-0", "", 0, SIZE)) == data
 
 
 def test_nobody_loses_memory_that_no_other_waits_for(
