@@ -1,4 +1,4 @@
-"""Lean codec for the one hot message of each direction: UploadChunk up, ReadData down.
+"""Lean codec for the hot messages: UploadChunk up, ReadData down; and SmallObjectChunk, as the server decodes it.
 
 The generated codec copies `data` into its arena and again at every access, on both sides; at a gigabyte per
 second that is most of the work. Here a message is encoded with one copy (a short header joined with the data)
@@ -10,7 +10,7 @@ fields) is left to the generated parser.
 from dataclasses import dataclass
 
 from score.v1.download_service_pb2 import ReadObjectResponse
-from score.v1.upload_service_pb2 import WriteUploadRequest
+from score.v1.upload_service_pb2 import WriteObjectsRequest, WriteUploadRequest
 
 _HOT_FIELD = b"\x12"  # field 2 of the outer message, length-delimited
 _FIRST_NUMBER = 0x08  # field 1, varint
@@ -19,6 +19,9 @@ _XXH3_64 = 0x19  # field 3, fixed64
 _FLAG = 0x20  # field 4, varint (UploadChunk alone)
 _UPLOAD_DATA = 0x2A  # field 5, length-delimited
 _READ_DATA = 0x22  # field 4, length-delimited
+_SMALL_CHUNK = b"\x1a"  # field 3 of WriteObjectsRequest, length-delimited
+_SMALL_XXH3_64 = 0x09  # field 1, fixed64
+_SMALL_DATA = 0x12  # field 2, length-delimited
 
 _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
@@ -47,6 +50,14 @@ class ReadData:
     xxh3_64: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SmallChunk:
+    """`score.v1.SmallObjectChunk`, with `data` as a view of the received message."""
+
+    data: memoryview
+    xxh3_64: int | None = None
+
+
 def encode_write_request(message: WriteUploadRequest | UploadChunk) -> bytes:
     """Encode a request of WriteUpload. The chunk's data is copied: its buffer is free again on return."""
     if isinstance(message, WriteUploadRequest):
@@ -68,6 +79,21 @@ def decode_write_request(message: bytes) -> WriteUploadRequest | UploadChunk:
     chunk = parsed.chunk
     digest = chunk.xxh3_64 if chunk.HasField("xxh3_64") else None
     return UploadChunk(chunk.part_number, chunk.offset, memoryview(chunk.data), digest, chunk.replace_part)
+
+
+def decode_small_request(message: bytes) -> WriteObjectsRequest | SmallChunk:
+    """Decode a request of WriteObjects: a chunk becomes a SmallChunk whose data is a view of `message`."""
+    try:
+        lean = _read_small_chunk(message)
+    except IndexError:  # ends in the middle of a field
+        lean = None
+    if lean is not None:
+        return lean
+    parsed = WriteObjectsRequest.FromString(message)
+    if parsed.WhichOneof("message") != "chunk":
+        return parsed
+    chunk = parsed.chunk
+    return SmallChunk(memoryview(chunk.data), chunk.xxh3_64 if chunk.HasField("xxh3_64") else None)
 
 
 def encode_read_response(message: ReadObjectResponse | ReadData) -> bytes:
@@ -167,6 +193,26 @@ def _read_fields(
     if number > number_max or offset > _INT64_MAX:
         return None
     return number, offset, xxh3_64, flag, memoryview(message)[at:]
+
+
+def _read_small_chunk(message: bytes) -> SmallChunk | None:
+    size = len(message)
+    if message[:1] != _SMALL_CHUNK:
+        return None
+    length, at = _read_varint(message, 1)
+    if at + length != size:
+        return None
+    xxh3_64: int | None = None
+    if at < size and message[at] == _SMALL_XXH3_64 and at + 9 <= size:
+        xxh3_64 = int.from_bytes(message[at + 1 : at + 9], "little")
+        at += 9
+    if at < size and message[at] == _SMALL_DATA:
+        length, at = _read_varint(message, at + 1)
+        if at + length != size:
+            return None
+    elif at != size:
+        return None
+    return SmallChunk(memoryview(message)[at:], xxh3_64)
 
 
 def _read_varint(message: bytes, at: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from score.v1.download_service_pb2_grpc import add_DownloadServiceServicer_to_se
 from score.v1.object_service_pb2_grpc import add_ObjectServiceServicer_to_server
 from score.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
-from byte_path.codec import decode_write_request, encode_read_response
+from byte_path.codec import decode_small_request, decode_write_request, encode_read_response
 from runtime_grpc.admission import StreamSlots
 from runtime_grpc.authentication import Authenticator
 from runtime_grpc.command_line import StartRefusedError, run_service
@@ -101,6 +101,7 @@ class Score:
                 add_UploadServiceServicer_to_server,
                 UploadServicer(environment, callers, self._completions, self._small_objects, page_tokens),
                 WriteUpload=Codec(deserialize_request=decode_write_request),
+                WriteObjects=Codec(deserialize_request=decode_small_request),
             ),
             service(
                 "score.v1.DownloadService",

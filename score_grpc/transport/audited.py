@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from score.v1.error_reason_pb2 import ErrorReason
 
-from byte_path.codec import ReadData
+from byte_path.codec import ReadData, SmallChunk
 from runtime_grpc.authentication import TokenRefusedError
 from runtime_grpc.metrics import count_bytes
 from score_grpc.domain.audit import AuditEntry
@@ -181,7 +181,7 @@ class Audited:
         def noted() -> Iterator[Any]:
             nonlocal total
             for request in requests:
-                if request.WhichOneof("message") == "open":
+                if not isinstance(request, SmallChunk) and request.WhichOneof("message") == "open":
                     opened[total] = request.open.object_id
                     total += 1
                 yield request

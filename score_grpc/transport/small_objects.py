@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from score.v1 import download_service_pb2, upload_service_pb2
 from score.v1.upload_service_pb2 import ServerDrain, WriteObjectsRequest, WriteObjectsResponse
 
+from byte_path.codec import SmallChunk
 from byte_path.digests import chunk_digest
 from score_grpc.domain.errors import FieldInvalidError
 from score_grpc.domain.stored_objects import StoredObject
@@ -19,11 +20,11 @@ _READ = "/score.v1.DownloadService/ReadObjects"
 
 
 def write_objects(
-    session: SmallObjectsSession, requests: Iterator[WriteObjectsRequest], end: StreamEnd
+    session: SmallObjectsSession, requests: Iterator[WriteObjectsRequest | SmallChunk], end: StreamEnd
 ) -> Iterator[WriteObjectsResponse]:
     """Take the messages of a stream, and answer as far as there is something to say."""
     for request in requests:
-        if request.HasField("open"):
+        if not isinstance(request, SmallChunk) and request.HasField("open"):
             end.require_in_time()
         _take(session, request)
         del request  # the next one comes while this one would still be held
@@ -51,16 +52,16 @@ def read_response(index: int, answer: Answer) -> download_service_pb2.ReadObject
     return response
 
 
-def _take(session: SmallObjectsSession, request: WriteObjectsRequest) -> None:
+def _take(session: SmallObjectsSession, request: WriteObjectsRequest | SmallChunk) -> None:
+    if isinstance(request, SmallChunk):
+        session.take(request.data, request.xxh3_64)
+        return
     match request.WhichOneof("message"):
         case "announce":
             session.announce(request.announce.object_ids)
         case "open":
             wanted = request.open
             session.open(wanted.object_id, wanted.size_bytes, wanted.expected_md5, replace=wanted.replace)
-        case "chunk":
-            chunk = request.chunk
-            session.take(memoryview(chunk.data), chunk.xxh3_64 if chunk.HasField("xxh3_64") else None)
         case "finish":
             session.finish()
         case _:

@@ -8,7 +8,7 @@ from score.v1 import upload_pb2
 from score.v1 import upload_service_pb2 as pb
 from score.v1.upload_service_pb2_grpc import UploadServiceServicer
 
-from byte_path.codec import UploadChunk
+from byte_path.codec import SmallChunk, UploadChunk
 from score_grpc.domain import limits
 from score_grpc.domain.errors import FieldInvalidError
 from score_grpc.domain.paging import PageRequest
@@ -142,7 +142,7 @@ class UploadServicer(UploadServiceServicer):
         )
 
     def WriteObjects(
-        self, request_iterator: Iterator[pb.WriteObjectsRequest], context: grpc.ServicerContext
+        self, request_iterator: Iterator[pb.WriteObjectsRequest | SmallChunk], context: grpc.ServicerContext
     ) -> Iterator[pb.WriteObjectsResponse]:
         """Store many small objects."""
         session = SmallObjectsSession(

@@ -55,6 +55,20 @@ def test_read_data_is_encoded_and_decoded_as_by_the_generated_codec(
     assert codec.decode_read_response(wire) == message
 
 
+@given(DATA, DIGEST)
+def test_a_small_chunk_is_decoded_as_by_the_generated_codec(data: bytes, digest: int | None) -> None:
+    message = upload_service_pb2.SmallObjectChunk(data=data, xxh3_64=digest)
+    wire = upload_service_pb2.WriteObjectsRequest(chunk=message).SerializeToString()
+    assert codec.decode_small_request(wire) == codec.SmallChunk(memoryview(data), digest)
+
+
+@given(st.permutations([b"\x09" + bytes(8), b"\x12\x03abc", b"\x78\x05"]))
+def test_fields_of_a_small_chunk_are_understood_in_any_order(fields: list[bytes]) -> None:
+    inner = b"".join(fields)
+    chunk = codec.decode_small_request(b"\x1a" + bytes([len(inner)]) + inner)
+    assert chunk == codec.SmallChunk(memoryview(b"abc"), 0)
+
+
 @given(st.permutations([b"\x08\x07", b"\x10\x09", b"\x19" + bytes(8), b"\x20\x01", b"\x2a\x03abc", b"\x78\x05"]))
 def test_fields_in_any_order_and_unknown_ones_are_understood(fields: list[bytes]) -> None:
     inner = b"".join(fields)
@@ -66,6 +80,17 @@ def test_fields_in_any_order_and_unknown_ones_are_understood(fields: list[bytes]
 def test_any_bytes_mean_what_the_generated_parser_says(wire: bytes) -> None:
     compare(wire, codec.decode_write_request, upload_service_pb2.WriteUploadRequest.FromString, "chunk")
     compare(wire, codec.decode_read_response, download_service_pb2.ReadObjectResponse.FromString, "data")
+    compare(wire, codec.decode_small_request, upload_service_pb2.WriteObjectsRequest.FromString, "chunk")
+
+
+@given(DATA, DIGEST, st.data())
+def test_damaged_small_chunks_mean_what_the_generated_parser_says(
+    data: bytes, digest: int | None, draw: st.DataObject
+) -> None:
+    message = upload_service_pb2.SmallObjectChunk(data=data, xxh3_64=digest)
+    wire = bytearray(upload_service_pb2.WriteObjectsRequest(chunk=message).SerializeToString())
+    wire[draw.draw(st.integers(0, min(len(wire), 20) - 1))] = draw.draw(st.integers(0, 255))
+    compare(bytes(wire), codec.decode_small_request, upload_service_pb2.WriteObjectsRequest.FromString, "chunk")
 
 
 @given(INT32, INT64, DATA, DIGEST, st.booleans(), st.data())
