@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from song_score_client.commands import options
 from song_score_client.connection import Connection
 from song_score_client.errors import StoredBytesCorruptError
 from song_score_client.score import ScoreClient
@@ -30,6 +32,7 @@ from song_score_client.transfer.range_download import download_range
 from song_score_client.transfer.streams import run_streams
 from song_score_client.transfer.upload import upload_file
 from song_score_client.transports import Transport
+from typer.testing import CliRunner
 
 from benchmarks.delay_proxy import DelayProxy
 from tests.servers.score_world import PART, World, random_bytes
@@ -106,6 +109,20 @@ def test_under_a_limit_that_one_stream_reaches_it_stays_one() -> None:
 
 def test_under_a_limit_that_one_stream_does_not_reach_there_are_more() -> None:
     assert watch(useful_streams(is_limited=True).control, long_path(10, 80), 5) == [2, 4, 8, 16, 8]
+
+
+@pytest.mark.parametrize(("flags", "streams"), [([], START_STREAMS), (["--max-rate=50M"], 1)])
+def test_a_command_begins_with_one_stream_where_it_is_told_a_limit(flags: list[str], streams: int) -> None:
+    command, found = typer.Typer(), []
+
+    @command.command()
+    def move(context: typer.Context, max_rate: options.MaxRate = None) -> None:
+        found.append(options.choose_streams(context, 4, None, max_rate))
+
+    assert CliRunner().invoke(command, flags).exit_code == 0
+    (chosen,) = found
+    assert isinstance(chosen, Streams)
+    assert chosen.control.limit == streams
 
 
 class Clock:

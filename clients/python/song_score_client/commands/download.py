@@ -116,7 +116,7 @@ def download(  # noqa: PLR0913 - one parameter an option
         force=force,
         allow_unpublished=unpublished,
         whole_md5=validate in {Validation.FULL, Validation.TRUE},
-        streams=options.choose_streams(context, parallel, streams),
+        streams=options.choose_streams(context, parallel, streams, max_rate),
         rate=None if max_rate is None else batch.rate_limit(max_rate),
     )
     is_range = offset > 0 or length >= 0

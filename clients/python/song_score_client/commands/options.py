@@ -89,7 +89,9 @@ StateDir = Annotated[
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file that fails.")]
 
 
-def choose_streams(context: typer.Context, parallel: int, streams: int | None) -> int | StreamsAtOnce:
+def choose_streams(
+    context: typer.Context, parallel: int, streams: int | None, max_rate: float | None
+) -> int | StreamsAtOnce:
     """Return how many streams a file has, or what finds it out for all files."""
     from song_score_client.transfer.parallelism import useful_streams  # noqa: PLC0415 - help needs none of it
 
@@ -98,7 +100,7 @@ def choose_streams(context: typer.Context, parallel: int, streams: int | None) -
     source = context.get_parameter_source("parallel")
     is_given = source is not None and source.name != "DEFAULT"
     most = min(parallel, MAX_STREAMS) if is_given else MAX_STREAMS
-    return useful_streams(most, is_limited=context.params.get("max_rate") is not None)
+    return useful_streams(most, is_limited=max_rate is not None)
 
 
 def require_one(choices: Mapping[str, object]) -> None:

@@ -118,7 +118,7 @@ def submit(  # noqa: PLR0913 - one parameter an option
     def new_batch() -> tuple[Batch, UploadOptions]:
         batch = Batch(parallel, fail_fast=fail_fast)
         rate = None if max_rate is None else batch.rate_limit(max_rate)
-        return batch, UploadOptions(options.choose_streams(context, parallel, streams), rate, state_dir)
+        return batch, UploadOptions(options.choose_streams(context, parallel, streams, max_rate), rate, state_dir)
 
     raise typer.Exit(_submit_all(session, _files(payloads), chosen, new_batch, fail_fast=fail_fast))
 

@@ -89,7 +89,7 @@ def upload(  # noqa: PLR0913 - one parameter an option
     tune_allocator()
     batch = Batch(parallel, fail_fast=fail_fast)
     chosen = UploadOptions(
-        options.choose_streams(context, parallel, streams),
+        options.choose_streams(context, parallel, streams, max_rate),
         None if max_rate is None else batch.rate_limit(max_rate),
         state_dir,
         force,
