@@ -16,6 +16,8 @@ class PartClaim:
     def __init__(self, upload_id: str, part_number: int) -> None:
         self.upload_id, self.part_number = upload_id, part_number
         self._lock = threading.Lock()
+        self.former: PartClaim | None = None
+        """Whose right this one is about to end."""
         self._lost = False
         self._writer: PartWriter | None = None
 
@@ -36,7 +38,9 @@ class PartClaim:
         self._writer = writer
 
     def lose(self) -> None:
-        """End the right. Returns once nothing is being written under it any more."""
+        """End the right. Returns once nothing is being written under it any more, or under one before."""
+        if (former := self.former) is not None:
+            former.lose()
         with self._lock:
             self._lost = True
             if self._writer is not None:
@@ -72,10 +76,11 @@ class Claims:
         """Take a part, from another stream if need be: waits until that one's chunk under way is dealt with."""
         claim = PartClaim(upload_id, part_number)
         with self._lock:
-            former = self._claims.get((upload_id, part_number))
+            claim.former = self._claims.get((upload_id, part_number))
             self._claims[upload_id, part_number] = claim
-        if former is not None:
-            former.lose()
+        if claim.former is not None:
+            claim.former.lose()
+            claim.former = None
         return claim
 
     def drop(self, claim: PartClaim) -> None:
