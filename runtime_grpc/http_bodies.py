@@ -31,7 +31,8 @@ PIECE_SECONDS = 300.0
 """How long a piece of a body may take: slower clients keep others out. As streams have it."""
 LINGER_BYTES = 64 * 1024 * 1024
 LINGER_SECONDS = 30.0
-"""How much, and how long, is still taken of a body that was refused: a client that sends it first gets its answer."""
+"""How much, and how long, is still taken of a body that was refused: a client that sends it first gets its answer. By
+a quarter of the workers at most."""
 
 HELD_EXPECT = b"X-Held-Expect"
 """Where the reader of heads puts `Expect`, which the library would answer at once."""
@@ -163,8 +164,12 @@ class Gateway(wsgi.Gateway_10):
             close = getattr(response, "close", None)
             if close is not None:
                 close()
-        if body.left:
-            self._linger(body.left)
+        lingering = self.req.server.lingering
+        if body.left and lingering.acquire(blocking=False):
+            try:
+                self._linger(body.left)
+            finally:
+                lingering.release()
 
     def _body(self) -> _Body | _ChunkedBody | None:
         """Return the body to read; None where the request was refused for it."""

@@ -9,6 +9,7 @@ and writing raise OSError. A body that the application has not read closes the c
 """
 
 import re
+import selectors
 import socket
 import threading
 import time
@@ -25,6 +26,8 @@ from runtime_grpc.http_bodies import HEAD_SECONDS, HELD_EXPECT, PROGRESS_SECONDS
 
 HEAD_MAX_BYTES = 32 * 1024
 """Request line and headers."""
+LATE_HEAD_SECONDS = 0.1
+"""How long a worker still reads a head that has not come in time, before it says so."""
 WAITING_REQUESTS = 256
 """Requests beyond the workers; one more is answered 503."""
 IDLE_CONNECTIONS = 512
@@ -138,6 +141,8 @@ class _Server(wsgi.Server):
         self.keep_alive_conn_limit = None  # type: ignore[assignment]  # as its documentation has it
         self.max_request_header_size = HEAD_MAX_BYTES
         self.max_chunked_bytes = options.max_chunked_bytes
+        self.lingering = threading.Semaphore(max(1, options.workers // 4))
+        """Workers that may still take a refused body."""
         self._lock = threading.Lock()
         self._active: set[_Connection] = set()
 
@@ -153,12 +158,18 @@ class _Server(wsgi.Server):
         self._connections = _Connections(self)
 
     def process_conn(self, conn: "_Connection") -> None:
-        """Give a connection to a worker once something has come by it; a fresh one waits beside the idle ones."""
-        if conn.last_used is not None:
-            super().process_conn(conn)
-        else:
+        """Give a connection to a worker once a head has come by it; until then it waits beside the idle ones."""
+        if conn.last_used is None:
             self._connections.make_room()
             self.put_conn(conn)
+        elif conn.has_head():
+            self.process_head(conn)
+        else:
+            self._connections.wait(conn)
+
+    def process_head(self, conn: "_Connection") -> None:
+        """Give a connection to a worker."""
+        super().process_conn(conn)
 
     def enter(self, conn: "_Connection") -> None:
         """Note that a request is under way."""
@@ -189,6 +200,19 @@ class _Connections(connections.ConnectionManager):
     _selector: Any
     _num_connections: int
 
+    def wait(self, conn: "_Connection") -> None:
+        """Wait for more to come by the connection."""
+        self._selector.register(conn.socket.fileno(), selectors.EVENT_READ, data=conn)
+
+    def _expire(self, threshold: float) -> None:
+        """Close what is idle, as the library does from time to time; a worker refuses heads that did not come whole."""
+        super()._expire(threshold)  # type: ignore[misc]  # the library's, without types
+        due = [(number, conn) for number, conn in self._selector.connections if conn is not self.server]
+        for number, conn in due:
+            if conn.is_late():
+                self._selector.unregister(number)
+                self.server.process_head(conn)
+
     def make_room(self) -> None:
         """Close connections until there is a place for one more: first those by which nothing ever came.
 
@@ -206,19 +230,61 @@ class _Connections(connections.ConnectionManager):
 
 
 class _Connection(cheroot.HTTPConnection):
-    """A connection whose heads must come in time."""
+    """A connection that has a worker from the end of a head on: those that are slow to send theirs take none."""
 
     def __init__(self, server: _Server, sock: socket.socket, _makefile: object) -> None:
         super().__init__(server, sock, _file)
         self.RequestHandlerClass = _Request
         self.requests_total = 0
+        self._head_due: float | None = None
+        self._peeked_bytes = 0
+
+    def has_head(self) -> bool:
+        """Whether a worker has not to wait for a whole head: it is there, or no more will come.
+
+        Where it is not there, the socket is readable again once more has come.
+        """
+        early = self.rfile.peek(1) if self.rfile.has_data() else b""
+        self.socket.settimeout(0)
+        try:
+            arrived: bytes | None = self.socket.recv(HEAD_MAX_BYTES, socket.MSG_PEEK)
+        except BlockingIOError:
+            arrived = None
+        except OSError:
+            arrived, self._peeked_bytes = b"", 0
+        self.socket.settimeout(self.server.timeout)
+        head = early + (arrived or b"")
+        is_whole = b"\r\n\r\n" in head or len(head) >= HEAD_MAX_BYTES
+        # As many as before, though there was news: the client has gone.
+        is_end = arrived is not None and len(arrived) == self._peeked_bytes
+        if is_whole or is_end:
+            self._wait_for(1)
+            self._head_due, self._peeked_bytes = None, 0
+            return True
+        if head and self._head_due is None:
+            self._head_due = time.monotonic() + HEAD_SECONDS
+        self._peeked_bytes = len(arrived or b"")
+        self._wait_for(self._peeked_bytes + 1)
+        return False
+
+    def is_late(self) -> bool:
+        """Whether a head has begun that does not come in time."""
+        return self._head_due is not None and self._head_due < time.monotonic()
+
+    def _wait_for(self, size_bytes: int) -> None:
+        """Have the system call the socket readable when so many bytes are there, or when it has ended."""
+        with suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
 
     def communicate(self) -> bool:
         """Answer one request; return whether another may follow."""
         self.requests_total += 1
         self.server.enter(self)
         try:
-            self.rfile.raw.deadline = time.monotonic() + HEAD_SECONDS
+            self._wait_for(1)
+            seconds = LATE_HEAD_SECONDS if self.is_late() else HEAD_SECONDS
+            self._head_due, self._peeked_bytes = None, 0
+            self.rfile.raw.deadline = time.monotonic() + seconds
             return bool(super().communicate())  # type: ignore[no-untyped-call]
         finally:
             self.server.leave(self)

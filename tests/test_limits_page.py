@@ -70,4 +70,4 @@ def test_a_limit_of_the_runtime_or_the_client_has_its_value(line: str) -> None:
     number = 1.0
     for factor in found[1].split("*"):
         number *= float(factor.strip().replace("_", ""))
-    assert value == shown(short.upper(), int(number))
+    assert value == shown(short.upper(), int(number) if number.is_integer() else number)

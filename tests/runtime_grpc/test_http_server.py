@@ -235,6 +235,39 @@ def test_silent_and_idle_connections_take_no_worker(server: HttpServer) -> None:
         connection.close()
 
 
+def test_heads_that_do_not_come_whole_take_no_worker(server: HttpServer) -> None:
+    with ExitStack() as opened:
+        begun = [opened.enter_context(connect(server)) for _ in range(4 * WORKERS)]
+        for connection in begun[WORKERS:]:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost:")
+        for connection in begun[:WORKERS]:  # behind a whole one
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost:")
+        for _ in range(2 * WORKERS):
+            assert b"GET / " in asked(server, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        for connection in begun:
+            for piece in (b" ", b"a\r\n", b"Connection: close\r\n\r", b"\n"):
+                connection.sendall(piece)
+                time.sleep(0.01)
+        for number, connection in enumerate(begun):
+            answers = b"".join(iter(lambda connection=connection: connection.recv(1000), b""))  # type: ignore[misc]  # a socket
+            assert answers.count(b"HTTP/1.1 200 OK") == (2 if number < WORKERS else 1)
+
+
+def test_a_client_that_goes_in_the_middle_of_a_head_is_let_go(server: HttpServer) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost:")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1000)[:12] in {b"", b"HTTP/1.1 400"}
+
+
+def test_bodies_that_were_refused_and_do_not_come_leave_workers_to_others(server: HttpServer) -> None:
+    head = b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+    with ExitStack() as opened:
+        for _ in range(4 * WORKERS):
+            opened.enter_context(connect(server)).sendall(head)
+        assert b"GET / " in asked(server, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
     """Enough for both ends of a thousand connections."""
