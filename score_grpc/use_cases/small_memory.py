@@ -36,22 +36,29 @@ class SmallObject:
         self.outcome: StoredObject | Exception | None = None
         """What became of it; None as long as that is open. Set once, by one thread."""
         self.received_bytes = 0
-        self.content = bytearray()
-        """While it is held, as long as the object, however many chunks its bytes come in; see `SmallObjectMemory`."""
+        self.content: memoryview | None = None
+        """From its first byte on, as long as the object, however many chunks its bytes come in; None where it is not
+        held. See `SmallObjectMemory`."""
         self._md5, self._digest = hashlib.md5(usedforsecurity=False), PartDigest()
 
-    def take(self, data: memoryview) -> None:
-        """Keep the next bytes, not beyond the object's end."""
-        content = self.content  # of which another thread may deprive this object at any moment
-        if content:
-            content[self.received_bytes : self.received_bytes + data.nbytes] = data
+    def digest(self, data: memoryview) -> None:
+        """Digest the next bytes."""
         self._md5.update(data)
         self._digest.update(data)
+
+    def keep(self, data: memoryview) -> None:
+        """Keep the next bytes, not beyond the object's end. What comes in one piece is not copied."""
+        if data.nbytes == self.size_bytes:
+            self.content = data
+            return
+        if self.content is None:
+            self.content = memoryview(bytearray(self.size_bytes))
+        self.content[self.received_bytes : self.received_bytes + data.nbytes] = data
 
     @property
     def pieces(self) -> Sequence[memoryview]:
         """All bytes, in order."""
-        return [memoryview(self.content)] if self.content else []
+        return [] if self.content is None else [self.content]
 
     @property
     def md5(self) -> str:
@@ -104,15 +111,15 @@ class SmallObjectMemory:
                 self._queue.remove(item)
                 self._changed.notify_all()
             self._total_bytes += item.size_bytes
-            item.content = bytearray(item.size_bytes)
             self._coming[item] = time.monotonic() + limits.SMALL_OBJECT_BYTES_SECONDS
             return True
 
     def add(self, item: SmallObject, data: memoryview) -> None:
         """Keep the next bytes of an object. Raises SmallObjectTooSlowError."""
+        item.digest(data)
         with self._changed:
             self._require(item)
-        item.take(data)
+            item.keep(data)
 
     def end(self, item: SmallObject) -> None:
         """Keep the object, which is whole, until it is let go. Raises SmallObjectTooSlowError."""
@@ -141,7 +148,7 @@ class SmallObjectMemory:
         return True
 
     def _drop(self, item: SmallObject) -> None:
-        item.content = bytearray()
+        item.content = None
         self._total_bytes -= item.size_bytes
         self._changed.notify_all()
 

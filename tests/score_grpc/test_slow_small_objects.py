@@ -183,8 +183,9 @@ def test_an_object_that_comes_in_the_smallest_chunks_takes_no_more_memory(
     stream.send(opening("object-0"), *(chunk(data[position : position + 1]) for position in range(SIZE)))
     until(lambda: any(item.received_bytes == SIZE for item in list(memory._coming)))
     (item,) = memory._coming
-    assert [piece.nbytes for piece in item.pieces] == [SIZE]
-    assert sys.getsizeof(item.content) < SIZE + 200
+    (piece,) = item.pieces
+    assert piece.nbytes == SIZE
+    assert sys.getsizeof(piece.obj) < SIZE + 200
     stream.send(FINISH, None)
     (stored,) = stream.answers.result(60)
     assert stored.stored_object.md5 == hashlib.md5(data).hexdigest()
