@@ -9,7 +9,7 @@ from song_score_client.transfer.local_file import LocalFile
 
 PARTS_TOGETHER = 8
 """As many as are computed side by side."""
-BYTES_TOGETHER = 128 * 1024 * 1024
+TOGETHER_MAX_BYTES = 128 * 1024 * 1024
 """Read before the first of them can be sent."""
 
 
@@ -49,6 +49,6 @@ class DigestsTogether:
                 self._changed.notify_all()
 
     def _batch(self, number: int) -> list[int]:
-        most = min(PARTS_TOGETHER, BYTES_TOGETHER // self._range(number)[1]) if is_together() else 1
+        most = min(PARTS_TOGETHER, TOGETHER_MAX_BYTES // self._range(number)[1]) if is_together() else 1
         ahead = (each for each in range(number + 1, number + max(most, 1)) if each in self._waiting)
         return [number, *ahead]
