@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from song_score_client.errors import LocalFileError
 from song_score_client.transfer import digests_together
-from song_score_client.transfer.digests_together import BYTES_TOGETHER, PARTS_TOGETHER, DigestsTogether
+from song_score_client.transfer.digests_together import PARTS_TOGETHER, TOGETHER_MAX_BYTES, DigestsTogether
 from song_score_client.transfer.local_file import LocalFile, open_file
 from song_score_client.transfer.parts import part_range
 from xxhash import xxh3_128_hexdigest
@@ -75,7 +75,7 @@ def test_only_what_is_to_be_sent_and_comes_next_is_hashed_ahead(file: Watched, *
 
 
 def test_large_parts_are_hashed_one_by_one_so_that_the_first_can_go_soon(file: Watched) -> None:
-    digests = DigestsTogether(file, [1, 2, 3], lambda _: (0, BYTES_TOGETHER // 2 + 1))
+    digests = DigestsTogether(file, [1, 2, 3], lambda _: (0, TOGETHER_MAX_BYTES // 2 + 1))
     assert digests._batch(1) == [1]
     assert PARTS_TOGETHER > 1
 
