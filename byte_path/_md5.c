@@ -224,6 +224,14 @@ static void await_company(void)
     }
 }
 
+/* In a forked process: its one thread computes nothing, the others' jobs are not here. */
+static void begin_anew(void)
+{
+    pthread_mutex_init(&lock, NULL);
+    first_waiting = NULL, last_waiting = &first_waiting;
+    jobs_total = leaders_total = jobs_peak = jobs_since_peak = 0;
+}
+
 static void compress(uint32_t state[4], const uint8_t *data, size_t blocks)
 {
     Job own = {state, data, blocks, 0, PTHREAD_COND_INITIALIZER, NULL};
@@ -233,7 +241,8 @@ static void compress(uint32_t state[4], const uint8_t *data, size_t blocks)
     jobs_total++;
     await_company();
     while (!own.is_done) {
-        if (leaders_total < leaders_wanted())
+        /* Where nothing waits there is nothing to lead: whoever has the own job hands it over, or does it. */
+        if (first_waiting && leaders_total < leaders_wanted())
             lead(&own);
         else
             pthread_cond_wait(&own.news, &lock);
@@ -400,6 +409,10 @@ PyMODINIT_FUNC PyInit__md5(void)
         PyErr_SetString(PyExc_ImportError, "this processor lacks AVX2");
         return NULL;
     }
+    static int is_prepared;
+    if (!is_prepared && pthread_atfork(NULL, NULL, begin_anew))
+        return PyErr_NoMemory();
+    is_prepared = 1;
     PyObject *module = PyModule_Create(&definition);
     PyObject *type = module ? PyType_FromSpec(&spec) : NULL;
     if (!type || PyModule_AddObjectRef(module, "MD5", type)) {

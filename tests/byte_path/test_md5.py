@@ -1,12 +1,15 @@
 """MD5s that threads compute together are hashlib's."""
 
 import hashlib
+import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import sysconfig
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,6 +116,61 @@ def test_threads_may_share_one() -> None:
     for thread in threads:
         thread.join(120)
     assert md5.hexdigest() == _plain(_DATA * 12)
+
+
+@pytest.mark.skipif(not is_together(), reason="not built here, or not for this processor")
+def test_a_thread_that_wakes_while_another_computes_its_data_lets_that_one_go_on(tmp_path: Path) -> None:
+    """Two are left, one leads for both: the other has nothing to lead, and must not keep the lock in search of it."""
+    source = (Path(__file__).parents[2] / "byte_path" / "_md5.c").read_text()
+    for found, replacement in {
+        "#define SLICE_BLOCKS 1024 ": "static void hold(void);\nstatic __thread int turn;\n"
+        "#define SLICE_BLOCKS (1 << 22) ",
+        "sched_yield();": "hold();",
+    }.items():
+        assert source.count(found) == 1
+        source = source.replace(found, replacement)
+    program = tmp_path / "hand_over.c"
+    program.write_text(source + (Path(__file__).parent / "md5_hand_over.c").read_text())
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    options = ["-O2", "-pthread", "-shared", "-fPIC", f"-I{sysconfig.get_paths()['include']}"]
+    subprocess.run([compiler, *options, program, "-o", tmp_path / "hand_over.so"], check=True)
+    # Making the module chooses the vectors.
+    run = (
+        "import ctypes, importlib.util, sys; path = sys.argv[1]\n"
+        "spec = importlib.util.spec_from_file_location('_md5', path); importlib.util.module_from_spec(spec)\n"
+        "sys.exit(ctypes.CDLL(path).hand_over())"
+    )
+    subprocess.run([sys.executable, "-c", run, tmp_path / "hand_over.so"], check=True, timeout=120)
+
+
+def test_a_process_forked_while_others_hash_hashes_too() -> None:
+    program = (
+        "import os, sys, threading\n"
+        "from byte_path.md5 import new_md5\n"
+        "data = bytes(1_000_000)\n"
+        "def run():\n"
+        "    md5 = new_md5()\n"
+        "    while True: md5.update(data)\n"
+        "for _ in range(5): threading.Thread(target=run, daemon=True).start()\n"
+        "found = []\n"
+        "for _ in range(40):\n"
+        "    forked = os.fork()\n"
+        "    if not forked:\n"
+        "        md5 = new_md5(); md5.update(data)\n"
+        "        os._exit(md5.hexdigest() != sys.argv[1])\n"
+        "    found.append(os.waitpid(forked, 0)[1])\n"
+        "sys.stdout.write(str(sum(found)))\n"
+        "sys.stdout.flush(); os._exit(0)\n"
+    )
+    # A session of its own: where a forked one hangs, it goes with its parent.
+    with subprocess.Popen(
+        [sys.executable, "-c", program, _plain(bytes(1_000_000))], stdout=subprocess.PIPE, start_new_session=True
+    ) as running:
+        try:
+            assert running.communicate(timeout=120)[0] == b"0"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(not is_together(), reason="not built here, or not for this processor")
