@@ -76,6 +76,19 @@ def test_a_download_run_again_fetches_nothing_and_says_so(score: ScoreCommand, t
     assert (summary["done"], summary["kept"], summary["moved_bytes"]) == (3, 3, 0)
 
 
+@pytest.mark.parametrize("size_bytes", [1000, 17 * MIB])
+def test_what_a_run_left_that_was_killed_at_its_end_is_cleared_by_the_next(
+    score: ScoreCommand, tmp_path: Path, size_bytes: int
+) -> None:
+    score.store("a.bam", size_bytes=size_bytes)
+    words = ("--object-id", score.id_of("a.bam"), "--output-dir", tmp_path / "out")
+    score.events("download", *words)
+    journal = tmp_path / "out" / ".a.bam.score"
+    journal.write_text("{}\n")
+    score.events("download", *words)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.bam"]
+
+
 def test_an_analysis_is_uploaded_without_a_manifest(score: ScoreCommand) -> None:
     score.make("a.bam")
     score.make("b.bai")

@@ -10,6 +10,7 @@ from score.v1.stored_object_pb2 import StoredObject
 
 from song_score_client.errors import ClientError, LocalFileError
 from song_score_client.output_layout import OutputLayout
+from song_score_client.transfer.journal import journal_path
 
 
 class DuplicateTargetsError(ClientError):
@@ -49,7 +50,7 @@ def prepare_target(target: Path, directory: Path) -> None:
         if target.parent.is_symlink():
             raise LocalFileError(f"{target.parent} is a symbolic link: nothing is written through it")
         prepare_output_dir(target.parent)
-    for path in (target, target.with_name(f"{target.name}.partial"), target.with_name(f".{target.name}.score")):
+    for path in (target, target.with_name(f"{target.name}.partial"), journal_path(target)):
         try:
             is_link, is_other = path.is_symlink(), path.exists() and not path.is_file()
         except OSError as error:

@@ -9,6 +9,7 @@ from score.v1.stored_object_pb2 import StoredObject
 from song_score_client.errors import GenerationChangedError, LocalFileError
 from song_score_client.score import ScoreClient
 from song_score_client.transfer.download_stream import DownloadStream
+from song_score_client.transfer.journal import discard_journal, journal_path
 from song_score_client.transfer.listener import Listener
 from song_score_client.transfer.local_file import open_file
 from song_score_client.transfer.parallelism import Streams, metered, useful_streams
@@ -112,6 +113,7 @@ class _Transfer:
         with open_file(self._target) as file:
             if file.identity.size_bytes == self._stored.size_bytes and (md5 := file.md5()) == self._stored.md5:
                 self._listener.begin(self._stored.size_bytes, self._stored.size_bytes)
+                discard_journal(journal_path(self._target))
                 return DownloadResult(self._stored, self._target, len(self._parts), 0, md5)
         raise LocalFileError(f"{self._target} exists with other bytes: move it away, or use --force to replace it")
 

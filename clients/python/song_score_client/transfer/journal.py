@@ -122,6 +122,11 @@ class Journal:
             ) from error
 
 
+def journal_path(target: Path) -> Path:
+    """Return where the journal of a download to `target` is."""
+    return target.with_name(f".{target.name}.score")
+
+
 def discard_journal(path: Path) -> None:
     """Remove the journal of a transfer that is done, as a run that was killed leaves it; not one that is in use."""
     with suppress(OSError, LocalFileError):

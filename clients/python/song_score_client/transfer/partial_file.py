@@ -13,7 +13,7 @@ from score.v1.stored_object_pb2 import StoredObject
 
 from byte_path.md5 import new_md5
 from song_score_client.errors import LocalFileError, StoredBytesCorruptError
-from song_score_client.transfer.journal import Journal
+from song_score_client.transfer.journal import Journal, journal_path
 from song_score_client.transfer.local_file import CHUNK_BYTES
 from song_score_client.transfer.piece_digest import Piece, PieceDigest
 
@@ -32,7 +32,7 @@ class PartialFile:
             "md5": stored.md5,
             "part_size_bytes": stored.part_size_bytes,
         }
-        self._journal = Journal(target.with_name(f".{target.name}.score"), header)
+        self._journal = Journal(journal_path(target), header)
         self.fd = -1
         try:
             # Whoever may write to the folder must not lead the bytes elsewhere.

@@ -18,7 +18,7 @@ from song_score_client.score import ScoreClient
 from song_score_client.targets import prepare_target
 from song_score_client.transfer.batch import Members, Receipt
 from song_score_client.transfer.download_stream import write_at
-from song_score_client.transfer.journal import Journal
+from song_score_client.transfer.journal import Journal, discard_journal, journal_path
 from song_score_client.transfer.local_file import open_file
 from song_score_client.transfer.parts import PartQueue
 from song_score_client.transfer.rate import RateLimit
@@ -77,6 +77,7 @@ class SmallDownloads:
             elif _is_right(file):
                 size_bytes, part_total = file.stored.size_bytes, file.stored.part_total
                 members.listener(number).begin(size_bytes, size_bytes)
+                discard_journal(journal_path(file.target))
                 small.end(number, Receipt(0, part_total, part_total, file.stored.md5))
         queue = PartQueue(files)
         with ThreadPoolExecutor(SYNCS_AT_ONCE, "sync") as pool:
@@ -239,7 +240,7 @@ class _Stream:
                 metadata={"object_id": stored.object_id},
             )
         header: dict[str, str | int] = {"object_id": stored.object_id, "generation": stored.generation}
-        journal = Journal(file.target.with_name(f".{file.target.name}.score"), header)
+        journal = Journal(journal_path(file.target), header)
         written = _Written(number, file, -1, journal, md5)
         try:
             # Whoever may write to the folder must not lead the bytes elsewhere.
