@@ -11,6 +11,7 @@ from byte_path.codec import ReadData
 from byte_path.digests import chunk_digest
 from score_grpc.domain import limits
 from score_grpc.domain.errors import FieldInvalidError
+from score_grpc.domain.stored_objects import StoredObject
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.message_sizes import MessageSizes
 from score_grpc.transport.messages import object_message, signed_request_message
@@ -80,8 +81,10 @@ class DownloadServicer(DownloadServiceServicer):
     ) -> Iterator[pb.ReadObjectsResponse]:
         """Read many small objects."""
         action = read_action(allow_unpublished=request.allow_unpublished)
-        caller = self.callers.of(context)
+        caller, end = self.callers.of(context), StreamEnd(self.environment.draining)
         for index, answer in read_small_objects(self.environment, caller, action, request.object_ids):
+            if index and isinstance(answer, StoredObject) and end.is_old():
+                raise end.error()
             yield read_response(index, answer)
 
     def GetChunkManifest(

@@ -7,7 +7,13 @@ from typing import Any
 
 import grpc
 import pytest
-from score.v1.download_service_pb2 import OpenObject, ReadObjectRequest, ReadObjectResponse, ReadRange
+from score.v1.download_service_pb2 import (
+    OpenObject,
+    ReadObjectRequest,
+    ReadObjectResponse,
+    ReadObjectsRequest,
+    ReadRange,
+)
 from score.v1.upload_service_pb2 import (
     AnnounceObjects,
     FinishSmallObject,
@@ -135,6 +141,22 @@ def test_a_stream_of_small_objects_that_was_told_and_goes_on_begins_no_further_o
 
     answers, error = until_ended(stopped.raw, stopped.raw.uploads.WriteObjects(requests()))
     assert [answer.WhichOneof("result") for answer in answers][:1] == ["drain"]
+    require_resumable(error)
+
+
+def test_an_old_stream_that_reads_small_objects_begins_no_further_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        world.store(f"object-{number}", b"bytes")
+    monkeypatch.setattr(limits, "STREAM_AGE_SECONDS", 0.0)
+    request = ReadObjectsRequest(object_ids=["object-1", "object-2"], allow_unpublished=True)
+    answers, error = until_ended(world.raw, world.raw.downloads.ReadObjects(request))
+    assert [(answer.index, answer.WhichOneof("message")) for answer in answers] == [
+        (0, "stored_object"),
+        (0, "data"),
+        (0, "end"),
+    ]
     require_resumable(error)
 
 

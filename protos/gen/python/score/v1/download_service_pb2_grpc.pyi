@@ -64,6 +64,8 @@ class DownloadServiceStub:
     What is always true: an object has at most 16 MiB; larger ones are refused and go by ReadObject. All bytes of
     an object are of one generation, and were compared with the digests of its parts before the `end` is sent.
 
+    A stream that is an hour old is ended with DRAINING where the next object would begin.
+
     How to resume: ask again for the objects whose `end` has not come.
 
     In `refusal`: OBJECT_NOT_FOUND, ANALYSIS_NOT_PUBLISHED, SCOPE_MISSING, STORED_BYTES_CORRUPT,
@@ -155,6 +157,8 @@ class DownloadServiceServicer(metaclass=_abc_1.ABCMeta):
 
         What is always true: an object has at most 16 MiB; larger ones are refused and go by ReadObject. All bytes of
         an object are of one generation, and were compared with the digests of its parts before the `end` is sent.
+
+        A stream that is an hour old is ended with DRAINING where the next object would begin.
 
         How to resume: ask again for the objects whose `end` has not come.
 
