@@ -63,6 +63,7 @@ class Score:
         self._database = database
         draining, slots = threading.Event(), StreamSlots(settings.max_streams)
         url_keys = [] if settings.http_port is None else _url_keys(settings)
+        secret = page_secret(settings, url_keys)
         self._http = HttpSide.listening(settings, settings.max_streams + HTTP_WORKERS, limits.HTTP_MESSAGE_MAX_BYTES)
         own_urls = None
         if self._http is not None:
@@ -89,7 +90,7 @@ class Score:
         )
         self._small_objects = SmallObjectStorer(environment, self._completions)
         self.collector = Collector(environment, Leftovers(database, str(uuid4())), RetiredKeys(database, str(uuid4())))
-        callers, page_tokens = Callers(Authenticator(token)), PageTokens(token)
+        callers, page_tokens = Callers(Authenticator(token)), PageTokens(secret)
         self._audit = Audit(AuditLog(database), timedelta(days=settings.audit_days))
 
         def service(name: str, add: Callable[[Any, Any], None], servicer: object, **codecs: Codec) -> Service:
@@ -180,6 +181,17 @@ def _url_keys(settings: ScoreSettings) -> Sequence[UrlKey]:
         return parse_url_keys(keys) if keys else kept_url_key(settings.data_dir / "url-key")
     except ValueError as error:
         raise StartRefusedError(f"{settings.data_dir / 'url-key'}: {error}; or remove it, and a key is made") from None
+
+
+def page_secret(settings: ScoreSettings, url_keys: Sequence[UrlKey]) -> str:
+    """Return what seals page tokens: a secret of all processes that a list may go on in, empty for one alone.
+
+    Raises as `start_score`.
+    """
+    token = settings.service_token.get_secret_value()
+    if not token and not url_keys and settings.workers > 1:
+        url_keys = _url_keys(settings)
+    return token or next((key.secret.decode() for key in url_keys), "")
 
 
 def start_score(

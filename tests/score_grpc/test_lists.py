@@ -3,11 +3,13 @@
 import base64
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import SecretStr
 from score.v1.object_service_pb2 import ListObjectsRequest
 from score.v1.stored_object_pb2 import VERIFICATION_UNVERIFIED, VERIFICATION_VERIFIED
 from score.v1.upload_pb2 import (
@@ -19,12 +21,15 @@ from score.v1.upload_pb2 import (
 from score.v1.upload_service_pb2 import AbortUploadRequest, ListUploadsRequest
 from song_score_client.errors import ServiceError
 
+from score_grpc.__main__ import page_secret
 from score_grpc.domain.access import Principal
 from score_grpc.domain.errors import PageTokenInvalidError
 from score_grpc.domain.limits import PAGE_TOKEN_MAX_CHARS
 from score_grpc.domain.paging import page_end
+from score_grpc.settings import ScoreSettings
 from score_grpc.transport.caller import Callers
 from score_grpc.transport.page_tokens import PageTokens
+from score_grpc.url_keys import parse_url_keys
 from tests.servers.registry_song import TOKEN
 from tests.servers.score_world import PART, World, random_bytes
 
@@ -198,6 +203,19 @@ def test_a_page_token_goes_on_in_another_process_with_the_same_service_token() -
             PageTokens(other).open(token)
     alone = PageTokens("")
     assert alone.open(alone.seal(place)).strip() == place
+
+
+def test_a_page_token_goes_on_in_another_worker_without_a_service_token(tmp_path: Path) -> None:
+    shared = {"data_dir": tmp_path, "database_url": "postgresql+psycopg://a@b/c", "store": "s3", "s3_bucket": "reads"}
+    settings = ScoreSettings.model_validate(shared | {"workers": 2})
+    token = PageTokens(page_secret(settings, [])).seal("a place")
+    assert PageTokens(page_secret(settings, [])).open(token).strip() == "a place"
+    alone = ScoreSettings.model_validate({"data_dir": tmp_path / "none"})
+    replicas = [PageTokens(page_secret(alone, parse_url_keys(f"a:{'x' * 40}"))) for _ in range(2)]
+    assert replicas[0].open(replicas[1].seal("a place")).strip() == "a place"
+    assert page_secret(alone, []) == ""
+    assert not (tmp_path / "none").exists()
+    assert page_secret(settings.model_copy(update={"service_token": SecretStr(TOKEN)}), []) == TOKEN
 
 
 def test_the_longest_place_fits_into_a_token_as_long_as_any_other() -> None:
