@@ -39,7 +39,7 @@ READINESS_PERIOD_SECONDS = 5
 CALLS_PER_CONNECTION = 256
 """Unary calls of one connection beyond it wait at the peer, by HTTP/2's own limit. (Not grpc's server-wide limit: that
 one refuses without a reason, and after a stream has been admitted.)"""
-WINDOW_BYTES = 512 * 1024
+WINDOW_BYTES = 128 * 1024
 """What a stream may send ahead of being read; the message that is being read comes whole besides."""
 HEALTH_WORKERS = 2
 REFLECTION_STREAMS = 8

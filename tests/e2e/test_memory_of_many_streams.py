@@ -1,7 +1,7 @@
 """Memory of a server is bounded also with many streams at once, half of them writing, half reading.
 
 On S3 the SDK takes 35 MiB, and a stream that writes holds more while the store is slow: there 256 MiB do for half
-as many streams; all 64 have taken 305 to 325 MiB.
+as many streams; all 64 have taken 295 MiB.
 """
 
 import hashlib
