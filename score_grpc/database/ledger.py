@@ -91,9 +91,10 @@ class Ledger:
                 row = upload_row(connection, upload_id)
             return _with_totals(connection, row) if row.state in _LIVE_STATES else None
 
-    def abort(self, upload_id: str, reason: AbortReason) -> Upload:
+    def abort(self, upload_id: str, reason: AbortReason, *, only_late: bool = False) -> Upload:
         """Make a live upload ABORTED. Aborting an aborted one changes nothing. Raises UploadNotOpenError.
 
+        With `only_late` an upload whose object has no generation beyond the one it is to replace is returned as it is.
         The lease of a completion under way stays, as nobody's: until it ends the store may still be assembling.
         """
         with self._database.write() as connection:
@@ -101,6 +102,8 @@ class Ledger:
             upload = _with_totals(connection, row)
             if upload.state is UploadState.COMPLETED:
                 require_open(upload)
+            if only_late and upload.state in LIVE and not _is_late(connection, row):
+                return upload
             if upload.state in LIVE:
                 lease_until = row.lease_until if upload.state is UploadState.COMPLETING else 0
                 ended = {"abort_reason": reason.value, "lease_owner": "", "lease_until": lease_until}
@@ -311,6 +314,12 @@ class Ledger:
 
     def _holds(self, row: Row[tuple[object, ...]]) -> bool:
         return bool(row.state == UploadState.COMPLETING.value and row.lease_owner == self._owner)
+
+
+def _is_late(connection: Connection, row: Row[tuple[object, ...]]) -> bool:
+    is_object = OBJECTS.c.object_id == row.object_id
+    generation = connection.execute(select(OBJECTS.c.generation).where(is_object)).scalar_one_or_none()
+    return bool(generation is not None and generation > row.replaces_generation)
 
 
 def _require_not_stored(connection: Connection, object_id: str, replaces_generation: int) -> None:

@@ -19,7 +19,7 @@ from score_grpc.domain.errors import (
 from score_grpc.domain.parts import plan_parts
 from score_grpc.domain.registrations import Registration
 from score_grpc.domain.stored_objects import StoredObject, Verification
-from score_grpc.domain.uploads import AbortReason, Upload, new_upload
+from score_grpc.domain.uploads import AbortReason, Upload, UploadState, new_upload
 from score_grpc.use_cases.environment import Environment
 from score_grpc.use_cases.permission import permit, registration_of
 from score_grpc.use_cases.staging import free, stage
@@ -67,7 +67,7 @@ def start_upload(
             permit(principal, _replacing_action(stored, registration, replace=replace), registration)
         live = ledger.live_upload(object_id)
         if live is not None and stored is not None and live.replaces_generation < stored.generation:
-            _end(environment, live)  # what it was to replace has been replaced: it could never become visible
+            _end(environment, live, only_late=True)  # it could never become visible
             continue
         if live is not None and live.size_bytes != registration.size_bytes:
             _end_conflict(environment, live, registration, replace=replace)
@@ -178,6 +178,8 @@ def _end_conflict(environment: Environment, live: Upload, registration: Registra
     _end(environment, live)
 
 
-def _end(environment: Environment, live: Upload) -> None:
+def _end(environment: Environment, live: Upload, *, only_late: bool = False) -> None:
     with suppress(UploadNotOpenError):  # it was completed meanwhile: then its object is what is stored
-        free(environment, environment.ledger.abort(live.upload_id, AbortReason.REPLACED))
+        ended = environment.ledger.abort(live.upload_id, AbortReason.REPLACED, only_late=only_late)
+        if ended.state is UploadState.ABORTED:  # else what it came too late for was deleted meanwhile
+            free(environment, ended)

@@ -273,6 +273,31 @@ def test_an_upload_that_comes_too_late_gives_way_to_small_objects_too(world: Wor
     assert ended.state == UPLOAD_STATE_ABORTED
 
 
+def test_an_upload_that_began_while_another_start_was_looking_is_joined(
+    any_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was stored has been deleted between two looks: the upload that came after that is not too late."""
+    any_world.store(NAME, OLD)
+    any_world.register(NAME, NEW)
+    ledger, began = any_world.score.environment.ledger, list[str]()
+    live_upload = ledger.live_upload
+
+    def slow_look(object_id: str) -> object:
+        if not began:
+            began.append("")
+            delete(any_world, "to make room")
+            upload = start(any_world, replace=False).upload
+            any_world.send(upload, NEW)
+            began[0] = upload.upload_id
+        return live_upload(object_id)
+
+    monkeypatch.setattr(ledger, "live_upload", slow_look)
+    upload = start(any_world).upload
+    assert upload.upload_id == began[0]
+    assert any_world.complete(upload).stored_object.generation == 2
+    assert read(any_world) == NEW
+
+
 def test_an_object_is_deleted_with_a_reason(any_world: World) -> None:
     any_world.store(NAME, OLD)
     deleted = delete(any_world, "uploaded by mistake")
