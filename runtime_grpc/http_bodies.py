@@ -4,9 +4,10 @@ See `http_server.py` for what applications may count on.
 """
 
 import errno
+import re
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from io import BytesIO
 from typing import Any
@@ -14,7 +15,6 @@ from uuid import uuid4
 
 import structlog
 from cheroot import wsgi
-from cheroot.errors import MaxSizeExceeded
 
 HEAD_SECONDS = 20.0
 """How long a request's head may take, from its first byte, and a body that does not say its length."""
@@ -26,6 +26,8 @@ ARRIVING_BYTES = 64 * 1024
 """Of such a body, what is read before more memory is taken for it."""
 CHUNKED_BODY_BYTES = 1024 * 1024
 """A body that does not say its length has at most so many."""
+CHUNK_LINE_BYTES = 1024
+"""A line of such a body between two chunks, or after the last one."""
 PIECE_BYTES = 1024 * 1024
 PIECE_SECONDS = 300.0
 """How long a piece of a body may take: slower clients keep others out. As streams have it."""
@@ -36,6 +38,8 @@ a quarter of the workers at most."""
 
 HELD_EXPECT = b"X-Held-Expect"
 """Where the reader of heads puts `Expect`, which the library would answer at once."""
+
+_CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 _log = structlog.get_logger()
 
@@ -102,8 +106,9 @@ class _ChunkedBody:
         self,
         req: Any,  # noqa: ANN401 - the library's
     ) -> None:
-        self._req, self._chunks = req, req.rfile
+        self._req, self._reader = req, req.conn.rfile
         self._max_bytes: int = req.server.max_chunked_bytes
+        self._left_bytes = self._max_bytes
         self._read: BytesIO | None = None
 
     @property
@@ -119,22 +124,44 @@ class _ChunkedBody:
         return self._read.read(size)
 
     def _take(self) -> BytesIO:
-        req = self._req
-        self._chunks.maxlen = self._max_bytes
-        self._chunks.rfile.raw.deadline = time.monotonic() + HEAD_SECONDS
-        if HELD_EXPECT in req.inheaders:
-            req.conn.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        try:
-            whole = BytesIO()
-            while piece := self._chunks.read(ARRIVING_BYTES):
+        self._reader.raw.deadline = time.monotonic() + HEAD_SECONDS
+        if HELD_EXPECT in self._req.inheaders:
+            self._req.conn.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        whole = BytesIO()
+        while size := self._chunk_size():
+            while size:
+                piece = self._more(min(size, ARRIVING_BYTES), self._reader.read)
                 whole.write(piece)
-            for _ in self._chunks.read_trailer_lines():
-                pass
-        except (MaxSizeExceeded, ValueError, OSError) as error:
-            if isinstance(error, OSError) and not str(error).startswith("Request Entity"):
-                raise
-            raise _BodyRefusedError(f"a body of at most {self._max_bytes} bytes, or one with Content-Length") from None
+                size -= len(piece)
+            if self._line() != b"\r\n":
+                raise self._refusal()
+        while self._line() != b"\r\n":
+            pass  # trailers, for which nobody asks
         return whole
+
+    def _chunk_size(self) -> int:
+        # Nothing but what every proxy before us reads alike: the library takes `0x5`, `+5` and `5_0` for numbers.
+        head = _CHUNK_HEAD.fullmatch(self._line())
+        if head is None or int(head[1], 16) > self._left_bytes:
+            raise self._refusal()
+        return int(head[1], 16)
+
+    def _line(self) -> bytes:
+        line = self._more(CHUNK_LINE_BYTES, self._reader.readline)
+        if not line.endswith(b"\r\n"):
+            raise self._refusal()
+        return line
+
+    def _more(self, size: int, read: Callable[[int], bytes]) -> bytes:
+        """Read so many bytes at most, of those that all of the body may have, what is between the chunks included."""
+        found = read(min(size, self._left_bytes))
+        self._left_bytes -= len(found)
+        if not found:
+            raise self._refusal()
+        return found
+
+    def _refusal(self) -> _BodyRefusedError:
+        return _BodyRefusedError(f"a body of at most {self._max_bytes} bytes, or one with Content-Length")
 
 
 class Gateway(wsgi.Gateway_10):
@@ -147,7 +174,7 @@ class Gateway(wsgi.Gateway_10):
             self.req.close_connection = self.req.sent_headers = True
             return
         self.env["wsgi.input"] = self.req.rfile = body  # the library would read what is left into memory
-        self.env.pop("HTTP_X_HELDHELD_EXPECT", None)
+        self.env.pop("HTTP_X_HELD_EXPECT", None)
         response: Iterable[bytes | memoryview] = ()
         try:
             response = self.req.server.wsgi_app(self.env, self.start_response)
@@ -177,6 +204,9 @@ class Gateway(wsgi.Gateway_10):
         length = req.inheaders.get(b"Content-Length")
         if length is not None and (req.chunked_read or not length.isdigit()):
             req.simple_response("400 Bad Request", "the body's length is not one number")
+            return None
+        if b"Transfer-Encoding" in req.inheaders and not req.chunked_read:  # of HTTP/1.0, which has none
+            req.simple_response("400 Bad Request", "HTTP/1.0 has no Transfer-Encoding")
             return None
         if req.chunked_read:
             return _ChunkedBody(req)

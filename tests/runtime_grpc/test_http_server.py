@@ -185,6 +185,29 @@ def test_a_body_without_a_length_is_small(server: HttpServer) -> None:
 
 
 @pytest.mark.parametrize(
+    "size", [b"0x3", b"+3", b"-3", b"0_3", b" 3", b"3\n", b"3\x0b", b"3 4", b"", b"3;a\rb", b"1" * 16]
+)
+def test_a_chunk_whose_size_another_may_read_otherwise_is_refused(server: HttpServer, size: bytes) -> None:
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = asked(server, head + size + b"\r\nabc\r\n0\r\n\r\nGET /other HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"/other" not in answer
+
+
+def test_chunks_may_have_extensions_and_trailers(server: HttpServer) -> None:
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    assert asked(server, head + b"3;a=b\r\nabc\r\n0\r\nA: b\r\n\r\n").endswith(b"POST /echo abc")
+
+
+@pytest.mark.parametrize("before", [b"", b"3;", b"0\r\nA: "], ids=["size", "extension", "trailer"])
+def test_a_line_between_chunks_that_does_not_end_takes_no_memory(server: HttpServer, before: bytes) -> None:
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connect(server) as connection:
+        connection.sendall(head + before + b"1" * http_bodies.CHUNK_LINE_BYTES)  # and no more
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
     "request_head",
     [
         b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
@@ -193,6 +216,7 @@ def test_a_body_without_a_length_is_small(server: HttpServer) -> None:
         b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 3\r\n\r\nabcde",
         b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n 0\r\n\r\nabcde",
+        b"POST /echo HTTP/1.0\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nHost: a\r\nA: b\0c\r\n\r\n",
