@@ -113,7 +113,8 @@ def _keep_running(
                 _bury(place)
         if not is_complete and all(place.is_listening for place in places):
             is_complete = True
-            _log.info("listening", address=settings.address, workers=len(places))
+            http = {} if settings.http_port is None else {"http_port": settings.http_port}
+            _log.info("listening", address=settings.address, workers=len(places), **http)
 
 
 def _hear(place: _Place) -> None:
@@ -151,7 +152,8 @@ def _bury(place: _Place) -> None:
 def _stop(places: Sequence[_Place], drain_seconds: float) -> int:
     """Drain all at once; return 0 if each ended well, else 1."""
     for place in places:
-        _hear(place)
+        if place.ready is not None and place.ready.poll():
+            _hear(place)
     # Who does not listen yet has nothing to drain: the signal may end it before it has a handler.
     ends = {place.process: {0} if place.is_listening else {0, -signal.SIGTERM} for place in places if place.process}
     for process in ends:
@@ -191,7 +193,8 @@ def _work(serve: Callable[[Settings, Callable[[], None]], int], settings: Settin
     threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
 
     def tell_ready() -> None:
-        ready.send(True)
+        with suppress(OSError):  # the supervisor is gone: this worker is being told to stop
+            ready.send(True)
         ready.close()
 
     sys.exit(serve(settings, tell_ready))

@@ -1,5 +1,8 @@
-"""How soon a dead worker is replaced. What workers do as processes is in tests/e2e/test_workers.py."""
+"""How soon a dead worker is replaced, and awkward moments to stop. What else workers do: tests/e2e/test_workers.py."""
 
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -37,3 +40,16 @@ def test_workers_that_die_young_are_replaced_after_longer_and_longer_pauses() ->
 def test_after_a_steady_life_the_pause_is_the_shortest_again() -> None:
     place = _Place(failures=10)
     assert pause_after_death(place, STEADY_SECONDS + 1) == pytest.approx(FIRST_PAUSE_SECONDS, abs=0.3)
+
+
+def test_a_worker_that_begins_to_listen_while_all_are_stopped_drains_like_the_others() -> None:
+    command = [sys.executable, "-m", "tests.servers.slow_worker"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        while supervisor.stdout.readline().strip() != "starting":
+            assert supervisor.poll() is None
+        supervisor.send_signal(signal.SIGTERM)
+        rest, errors = supervisor.communicate(timeout=60)
+    assert "drained" in rest.split(), (rest, errors)
+    assert "Broken pipe" not in rest + errors
+    assert supervisor.returncode == 0
