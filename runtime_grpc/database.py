@@ -5,6 +5,7 @@ safe, and never fails in its middle because another writer came first.
 """
 
 import fcntl
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +25,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 POOL_CONNECTIONS = 20
 POOL_TIMEOUT_SECONDS = 10
 SQLITE_BUSY_TIMEOUT_SECONDS = 10
+_DISK_FULL = "53100"
+"""PostgreSQL's code of it."""
 _MIGRATION_LOCK = 0x736F6E67
 """Any number that nobody else locks in this database."""
 
 
 class DatabaseUnavailableError(Exception):
-    """The database can't be reached, or is busy beyond its time-out."""
+    """The database can't be reached, is busy beyond its time-out, or has no room on its disk."""
 
 
 class DatabaseTakenError(Exception):
@@ -183,8 +186,18 @@ def _no_driver_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, PoolTimeoutError) as error:
+        if _is_disk_full(error):
+            raise DatabaseUnavailableError("the database's disk is full: retry once there is room on it") from error
         raise DatabaseUnavailableError("the database can't be reached or is busy; retry") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailableError("the connection to the database was lost; retry") from error
         raise
+
+
+def _is_disk_full(error: Exception) -> bool:
+    cause = getattr(error, "orig", None)
+    return (
+        getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        or getattr(cause, "sqlstate", None) == _DISK_FULL
+    )

@@ -158,6 +158,8 @@ AUDIT_WAIT_SECONDS: Final = 1.0
 """How long a call waits for a place among them; then its entry goes to the log instead."""
 AUDIT_PERIOD_SECONDS: Final = 0.5
 """Between writings."""
+AUDIT_RETRY_SECONDS: Final = 5.0
+"""The same once one has failed."""
 AUDIT_BATCH: Final = 500
 """Entries written, or pruned, in one transaction."""
 AUDIT_PRUNE_SECONDS: Final = 3600.0

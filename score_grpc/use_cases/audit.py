@@ -53,7 +53,7 @@ class Audit:
     def _run(self) -> None:
         unwritten: list[AuditEntry] = []
         while True:
-            is_closing = self._closing.wait(limits.AUDIT_PERIOD_SECONDS)
+            is_closing = self._closing.wait(limits.AUDIT_RETRY_SECONDS if unwritten else limits.AUDIT_PERIOD_SECONDS)
             try:
                 while unwritten := unwritten or self._waiting():
                     self._audit_log.add(unwritten)
