@@ -188,6 +188,23 @@ def test_submit_sends_the_file_as_it_is_and_prints_the_id(
     assert request.request_id
 
 
+def test_of_many_duplicates_the_first_are_listed_and_the_others_counted(
+    song: ScriptedSong, run_song: RunSong, tmp_path: Path
+) -> None:
+    def refuse(_request: object) -> Message:
+        held = [(f"{number}.vcf", "MD5 … is held by id-1") for number in range(300)]
+        raise RefusedError(
+            grpc.StatusCode.ALREADY_EXISTS, "INFO_ALREADY_EXISTS", metadata={"violation_count": "300"}, violations=held
+        )
+
+    song.answers["SubmitAnalysis"] = refuse
+    payload = tmp_path / "x.json"
+    payload.write_text("{}")
+    lines = run_song("submit", "-f", str(payload)).stderr.splitlines()
+    assert lines[1] == "  0.vcf: MD5 … is held by id-1"
+    assert (len(lines), lines[-1]) == (22, "  and 280 more")
+
+
 def test_what_submit_prints_can_be_piped_into_publish(
     song: ScriptedSong, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -105,6 +105,16 @@ def test_the_duplicate_guard_knows_neither_other_studies_nor_suppressed_analyses
     world.submit(study_id, sent)
 
 
+def test_the_refusal_of_many_duplicates_begins_with_the_way_out_and_is_told_whole(world: World, study_id: str) -> None:
+    files = [file(f"{number:03}-{'x' * 60}.bam") for number in range(300)]
+    first = world.submit(study_id, payload(study_id, files=files))
+    refused = refusal(lambda: world.submit(study_id, payload(study_id, files=files)))
+    way_out = "allow_duplicates (--allow-duplicates) if they are meant to be there twice"
+    assert f"already: submit with {way_out}; held by {first}; the files: 000-" in refused.message
+    assert refused.message.endswith(".bam and 295 more")
+    assert (len(refused.violations), refused.metadata["violation_count"]) == (20, "300")
+
+
 def test_all_violations_come_in_the_order_of_the_document(world: World, study_id: str) -> None:
     sent = {
         "files": [file(fileMd5sum="x"), file("same"), file("same", fileSize=-1)],

@@ -121,7 +121,8 @@ def analysis_type_incorrect_version(world: World, study_id: str) -> Provoked:
 def info_already_exists(world: World, study_id: str) -> Provoked:
     sent = payload(study_id, files=[file("a"), file("b")])
     first = world.submit(study_id, sent)
-    facts = {"file_names": "a,b", "file_count": "2", "analysis_ids": first, "analysis_count": "1"}
+    counts = {"file_count": "2", "analysis_count": "1", "violation_count": "2"}
+    facts = {"file_names": "a,b", "analysis_ids": first, **counts}
     return lambda: world.submit(study_id, sent), facts
 
 

@@ -90,6 +90,9 @@ def report(program: str, error: ClientError) -> None:
         from song_score_client.commands.output import print_violations  # noqa: PLC0415 - brings rich with it
 
         print_violations(violations, to_stderr=True)
-        return
-    for place, what in violations:
-        print(f"  {plain(place)}: {plain(what)}", file=sys.stderr)  # noqa: T201 - this is what a command does
+    else:
+        for place, what in violations:
+            print(f"  {plain(place)}: {plain(what)}", file=sys.stderr)  # noqa: T201 - this is what a command does
+    total = getattr(error, "metadata", {}).get("violation_count", "")
+    if violations and total.isdecimal() and (more := int(total) - len(found)) > 0:
+        print(f"  and {more} more", file=sys.stderr)  # noqa: T201 - as above
