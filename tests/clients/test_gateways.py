@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from tests.servers.http1_proxy import HttpOneProxy
 from tests.servers.http2_gateway import RESET, Http2Gateway
 from tests.servers.raw_score import MIB
+from tests.servers.registry_song import TOKEN
 from tests.servers.score_world import PART, World, random_bytes
 
 QUICK = RetryPolicy(first_delay_seconds=0.01, max_delay_seconds=0.5)
@@ -50,6 +51,19 @@ def test_a_call_outlasts_a_gateways_bad_moments(world: World, answers: list[str]
         with ScoreClient(connection) as score, pytest.raises(ObjectNotFoundError):
             score.get_object(ID)
         assert gateway.refused_total == len(answers)
+
+
+@pytest.mark.parametrize("answer", ["502", RESET])
+def test_a_deletion_without_an_answer_is_not_called_again(world: World, answer: str) -> None:
+    """It may have been done, and what is there now may be another's."""
+    world.store(ID, random_bytes(100))
+    with Http2Gateway(world.score.address) as gateway:
+        gateway.answers = [answer]
+        with ScoreClient(Connection("score", gateway.address, TOKEN, retry=QUICK)) as score:
+            with pytest.raises(UnreachableError):
+                score.delete_object(ID, "a test")
+            assert score.get_object(ID, allow_unpublished=True).generation == 1
+            assert score.delete_object(ID, "a test").generation == 1
 
 
 @pytest.mark.parametrize(

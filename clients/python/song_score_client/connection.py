@@ -236,10 +236,12 @@ class Connection:
         request: Request,
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
+        may_repeat_unanswered: bool = True,
     ) -> Response:
         """Call a method of `channel`, again where the failure is transient, and return its response.
 
-        The method must be one that may be repeated. Each try has the whole deadline. Raises ServiceError.
+        The method must be one that may be repeated; or else `may_repeat_unanswered` is False: then it is repeated only
+        where the service itself says that it has not acted. Each try has the whole deadline. Raises ServiceError.
         """
         failures = 0
         while True:
@@ -247,6 +249,8 @@ class Connection:
                 return method(request, timeout=deadline_seconds, metadata=self.metadata)
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised, self.service, self.address)
+            if not (may_repeat_unanswered or error.reason):
+                raise error
             failures += 1
             self.wait_to_repeat(error, failures)
 

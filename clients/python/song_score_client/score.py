@@ -194,9 +194,14 @@ class ScoreClient:
         return self.connection.call(self._objects.VerifyObject, request).stored_object
 
     def delete_object(self, object_id: str, reason: str) -> StoredObject:
-        """Delete an object for good and return what it was. Repeated, it raises ObjectNotFoundError."""
+        """Delete an object for good and return what it was. Repeated, it raises ObjectNotFoundError.
+
+        Where no answer comes, UnreachableError or DeadlineExceededError leave open whether it was deleted. It is not
+        called again then: that might delete what somebody has put there meanwhile.
+        """
         request = DeleteObjectRequest(object_id=object_id, reason=reason)
-        return self.connection.call(self._objects.DeleteObject, request).stored_object
+        answer = self.connection.call(self._objects.DeleteObject, request, may_repeat_unanswered=False)
+        return answer.stored_object
 
     def sign_download(self, request: SignDownloadRequest) -> SignDownloadResponse:
         """Return URLs that need no credential, for the object or ranges of it; treat them as secrets."""
