@@ -38,6 +38,18 @@ def test_every_value_of_an_option_has_a_name(path: tuple[str, ...], command: Com
     assert {name for name, shown in values.items() if not shown.strip()} == set()
 
 
+@pytest.mark.parametrize("columns", ["60", "80", "100"])
+@pytest.mark.parametrize(("path", "command"), EVERY, ids=[" ".join(path) for path, _ in EVERY])
+def test_no_name_of_an_option_or_a_command_is_cut(path: tuple[str, ...], command: Command, columns: str) -> None:
+    if path == ("song-score", "serve"):
+        return  # as below
+    result = CliRunner().invoke(APPS[path[0]], [*path[1:], "-h"], env={"COLUMNS": columns})
+    names = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    expected = {name for name in names if name.startswith("-")} | set(getattr(command, "commands", {}))
+    assert {name for name in expected if name not in result.stdout} == set()
+    assert "…" not in result.stdout
+
+
 @pytest.mark.parametrize(("path", "command"), EVERY, ids=[" ".join(path) for path, _ in EVERY])
 def test_every_option_is_explained_and_no_argument_is_nameless(path: tuple[str, ...], command: Command) -> None:
     if path == ("song-score", "serve"):

@@ -237,6 +237,7 @@ def test_an_existing_file_with_other_bytes_is_replaced_only_by_force(score: Scor
     result = score(*arguments)
     assert (result.exit_code, (tmp_path / "a.bam").read_text()) == (8, "other")
     assert "--force" in result.stderr
+    assert "score repair" in result.stderr
     assert score(*arguments, "--force", "true").exit_code == 0
     (done,) = score.events(*arguments)
     assert done["moved_bytes"] == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from song_score_client.quantities import format_bytes
 
 from tests.chaos.proxy import Fault, FaultProxy
 from tests.clients.conftest import MIB, ScoreCommand
@@ -148,7 +149,7 @@ def test_disk_space_is_looked_at_before_anything_moves(
     with monkeypatch.context() as full:
         full.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=SIZE))
         result = score("download", "--object-id", object_id, other, "--output-dir", tmp_path / "out")
-        assert (result.exit_code, f"{SIZE + 1000} bytes are to come" in result.stderr) == (8, True)
+        assert (result.exit_code, f"{format_bytes(SIZE + 1000)} are to come" in result.stderr) == (8, True)
         assert not (tmp_path / "out").exists()
         # A range needs room for itself alone.
         arguments = ["download", "--object-id", object_id, other, "--output-dir", tmp_path / "out", "--length", 10]

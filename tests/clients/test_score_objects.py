@@ -7,10 +7,14 @@ import os
 import pty
 import urllib.request
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from song_score_client.score import ScoreClient
 
 from tests.clients.conftest import MIB, ScoreCommand
+from tests.servers.score_world import random_bytes
+from tests.servers.terminal import run_at_terminal
 
 
 def one_analysis(score: ScoreCommand, *names: str) -> None:
@@ -160,3 +164,22 @@ def test_people_get_tables(score: ScoreCommand, tmp_path: Path) -> None:
     assert object_id in shown
     assert "VERIFIED" in shown
     assert tmp_path.exists()
+
+
+@pytest.mark.parametrize("columns", ["60", "100", "200"])
+def test_a_narrow_terminal_cuts_no_id(score: ScoreCommand, columns: str) -> None:
+    object_id, other = str(uuid4()), str(uuid4())
+    path = score.folder / "a.txt"
+    path.write_bytes(random_bytes(17 * MIB, seed=1))
+    score.register("a.txt", path.read_bytes(), object_id=object_id)
+    assert score("upload", "--file", path, "--object-id", object_id).exit_code == 0
+    score.register("b.txt", path.read_bytes(), object_id=other)
+    with ScoreClient.open(score.environment["SCORE_URL"]) as client:
+        upload_id = client.start_upload(other).upload.upload_id
+    environment = score.environment | {"COLUMNS": columns}
+    objects = run_at_terminal("score", "ls", "--unpublished", environment=environment)
+    uploads = run_at_terminal("score", "ls", "--uploads", environment=environment)
+    assert (objects.exit_code, uploads.exit_code) == (0, 0)
+    for shown, ids in ((objects, [object_id]), (uploads, [other, upload_id])):
+        assert [one for one in ids if one not in shown.text] == []
+        assert "…" not in shown.text

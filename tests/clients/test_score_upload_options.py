@@ -45,6 +45,15 @@ def test_what_comes_through_stdin_is_stored(score: ScoreCommand, data: bytes, tm
     assert (tmp_path / "a.txt").read_bytes() == data
     again = pipe(score, data)
     assert (again["moved_bytes"], again["kept_part_total"]) == (0, 4)
+    assert (done["bytes"], done["total"]) == (again["bytes"], again["total"]) == (SIZE, SIZE)
+
+
+def test_people_are_told_how_much_came_through_stdin(score: ScoreCommand, data: bytes) -> None:
+    arguments = ["upload", "--file", "-", "--object-id", score.id_of("a.txt")]
+    for words in ("48.0 MiB, sent, ", "48.0 MiB, already stored, "):
+        with score.process(*arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=False) as process:
+            _, told = process.communicate(data)
+        assert f"score: -: {words}MD5 ".encode() in told
 
 
 def test_an_empty_stdin_is_an_empty_file(score: ScoreCommand) -> None:

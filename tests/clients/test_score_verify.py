@@ -64,7 +64,7 @@ def test_people_are_told_what_was_mended_and_what_was_right(score: ScoreCommand,
     ]
     flip(copy, 5)
     assert score(*arguments).stderr.splitlines() == [
-        f"score: {copy}: 1 of 4 parts were wrong, and are mended",
+        f"score: {copy}: 1 of 4 parts was wrong, and is mended",
         "score: 1 of 1 files mended",
     ]
     with copy.open("ab") as file:
@@ -73,6 +73,33 @@ def test_people_are_told_what_was_mended_and_what_was_right(score: ScoreCommand,
         f"score: {copy}: all 4 parts are right; it was too long, and is cut to its size",
         "score: 1 of 1 files mended",
     ]
+
+
+def test_the_sum_tells_files_that_are_right_those_that_differ_and_those_that_could_not_be_looked_at(
+    score: ScoreCommand, tmp_path: Path
+) -> None:
+    ids = score.store("a.txt", "b.txt", "c.txt")
+    assert score("download", "--object-id", *ids, "--output-dir", tmp_path).exit_code == 0
+    flip(tmp_path / "b.txt", 5)
+    (tmp_path / "c.txt").unlink()
+    chosen = [word for object_id in ids for word in ("--object-id", object_id)]
+    result = score("verify", *chosen, tmp_path)
+    *told, total = result.stderr.splitlines()
+    assert (result.exit_code, total) == (9, "score: 1 of 3 files right, 1 different, 1 failed")
+    assert f"score: {tmp_path / 'a.txt'}: its one part is right" in told
+    assert f"score: {tmp_path / 'c.txt'} is not there: `score download` fetches it" in told
+    right = score("verify", "--object-id", ids[0], tmp_path)
+    assert right.stderr.splitlines()[-1] == "score: 1 of 1 files right"
+
+
+def test_a_repair_of_a_file_that_is_not_there_names_the_download(score: ScoreCommand, tmp_path: Path) -> None:
+    (object_id,) = score.store("a.txt")
+    result = score("repair", "--object-id", object_id, tmp_path / "a.txt")
+    assert (result.exit_code, "`score download` fetches it" in result.stderr) == (8, True)
+    # What can't be looked at may be there.
+    (tmp_path / "file").touch()
+    result = score("repair", "--object-id", object_id, tmp_path / "file" / "a.txt")
+    assert (result.exit_code, "Not a directory" in result.stderr) == (8, True)
 
 
 @pytest.mark.parametrize(("size", "fetched"), [(SIZE - 1, 1000), (SIZE + 7, 0), (PART, SIZE - PART)])

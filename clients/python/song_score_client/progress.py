@@ -50,6 +50,11 @@ class Meter:
         with self._lock:
             self.safe_bytes += size_bytes
 
+    def expect(self, size_bytes: int) -> None:
+        """Count bytes that turn out to be there besides those known of; negative where there are fewer."""
+        with self._lock:
+            self.total_bytes += size_bytes
+
     @property
     def rate(self) -> float:
         """Bytes per second over the last RATE_WINDOW_SECONDS."""
@@ -81,6 +86,7 @@ class FileProgress(Listener):
 
     def begin(self, size_bytes: int, done_bytes: int) -> None:
         """See Listener. A transfer that begins anew loses what it had."""
+        self._display.total.expect(size_bytes - self.meter.total_bytes)
         self.meter.total_bytes = size_bytes
         self._add(done_bytes - self.meter.safe_bytes)
 

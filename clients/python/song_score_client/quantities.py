@@ -25,6 +25,11 @@ def format_bytes(size_bytes: float) -> str:
     return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
+def count(number: int, thing: str) -> str:
+    """Return for example `1 file` or `2 files`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def format_seconds(seconds: float) -> str:
     """Return for example `4.2 s`, `3:07` (minutes) or `1:02:03` (hours)."""
     if seconds < 60:  # noqa: PLR2004 - a minute

@@ -10,6 +10,7 @@ from score.v1.stored_object_pb2 import StoredObject
 
 from song_score_client.errors import ClientError, LocalFileError
 from song_score_client.output_layout import OutputLayout
+from song_score_client.quantities import format_bytes
 from song_score_client.transfer.journal import journal_path
 
 
@@ -77,7 +78,9 @@ def require_room(directory: Path, sizes: Mapping[Path, int]) -> None:
         return  # making the folder says so
     free = shutil.disk_usage(folder).free
     if free < wanted:
-        raise LocalFileError(f"{directory}: {wanted} bytes are to come and {free} are free: make room")
+        raise LocalFileError(
+            f"{directory}: {format_bytes(wanted)} are to come and {format_bytes(free)} are free: make room"
+        )
 
 
 def safe_name(name: str) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from song_score_client.commands.session import Session
 
-events = typer.Typer(help="Events: watch them, have them sent again.", no_args_is_help=True)
+events = typer.Typer(help="Events: watch them, have them sent again.", no_args_is_help=True, rich_markup_mode=None)
 _FORMATS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
 FromTime = Annotated[
     datetime | None,

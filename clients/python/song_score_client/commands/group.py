@@ -47,6 +47,12 @@ class CommandGroup(TyperGroup):
             raise typer.Exit(self.exit_code(error)) from None
         return result
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - as above
+        """List the commands, each with its first sentence whole."""
+        rows = [(name, (command.help or "").partition("\n\n")[0]) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def exit_code(self, _error: Exception) -> int:
         """Return the program's exit code for an error."""
         return 1

@@ -41,6 +41,7 @@ def manifest(
 ) -> None:
     """Write the manifest that `score upload` reads; every file must be there, in its registered size."""
     from song_score_client.commands.inputs import choose_analysis_id
+    from song_score_client.quantities import count
     from song_score_client.upload_manifest import format_manifest, match_files
     from song_score_client.whole_file import write_whole
 
@@ -55,7 +56,7 @@ def manifest(
     write_whole(text, file)
     session.output.show(
         {"analysisId": chosen, "manifest": str(file), "files": len(files)},
-        lambda: f"{file} names {len(files)} files. Next: score upload --manifest {file}",
+        lambda: f"{file} names {count(len(files), 'file')}. Next: score upload --manifest {file}",
     )
 
 

@@ -46,7 +46,7 @@ Profile = Annotated[
     str | None, typer.Option(metavar="NAME", help="Profile of the configuration file. [STORAGE_PROFILE]")
 ]
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration file, TOML.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one line an event, to stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, at a terminal too; of transfers a line an event.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no report of what went well.")]
 Silent = Annotated[bool, typer.Option("--silent", help="Errors only.")]
 Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")]

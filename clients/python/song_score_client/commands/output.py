@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.segment import Segment
 
 Item = TypeVar("Item")
+_ANY_WIDTH = 10**6
+"""Of a terminal on which everything fits, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,11 @@ class Output:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
-    """Return a plain table; cells are text on one line, never markup."""
-    from rich import box  # noqa: PLC0415 - only for people
-    from rich.table import Table  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
+    """Return a plain table; cells are text, never markup, and nothing in them is cut.
 
-    drawn = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        drawn.add_row(*(Text(plain(cell)) for cell in row))
-    return drawn
+    Where an id or another word would not fit on its line, each row becomes lines of a name and its value.
+    """
+    return _Table(columns, [[plain(cell) for cell in row] for row in rows])
 
 
 def print_violations(violations: Iterable[tuple[str, str]], *, to_stderr: bool = False) -> None:
@@ -93,6 +91,48 @@ def _print_rich(renderable: RenderableType, *, to_stderr: bool = False) -> None:
         console.print(plain_lines(renderable), soft_wrap=True)
     else:
         console.print(_Plain(renderable))
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        from rich.measure import Measurement  # noqa: PLC0415 - only for people
+
+        drawn = self._as_table()
+        room = options.update(width=_ANY_WIDTH)
+        if Measurement.get(console, room, drawn).minimum <= options.max_width:
+            yield drawn
+            return
+        for row in self.rows:
+            yield self._as_lines(row)
+
+    def _as_table(self) -> RenderableType:
+        from rich import box  # noqa: PLC0415 - only for people
+        from rich.table import Table  # noqa: PLC0415 - as above
+        from rich.text import Text  # noqa: PLC0415 - as above
+
+        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for number, name in enumerate(self.columns):
+            # Words stay whole, as ids that are to be copied; sentences make room for them.
+            drawn.add_column(name, overflow="fold", no_wrap=not any(" " in row[number] for row in self.rows))
+        for row in self.rows:
+            drawn.add_row(*map(Text, row))
+        return drawn
+
+    def _as_lines(self, row: Sequence[str]) -> RenderableType:
+        from rich.padding import Padding  # noqa: PLC0415 - only for people
+        from rich.table import Table  # noqa: PLC0415 - as above
+        from rich.text import Text  # noqa: PLC0415 - as above
+
+        drawn = Table.grid(padding=(0, 2))
+        drawn.add_column(no_wrap=True)
+        drawn.add_column(overflow="fold")
+        for name, value in zip(self.columns, row, strict=True):
+            drawn.add_row(Text(name, style="bold"), Text(value))
+        return Padding(drawn, (0, 0, 1, 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # rich's tables cut the names of options where the terminal is narrow
     # A traceback is for a defect of ours; with local variables in it, it could show a token.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -82,7 +83,7 @@ def show_config(context: typer.Context) -> None:
 
 
 def ping(context: typer.Context) -> None:
-    """Ask whether Song can work; prints true or false, exit code 1 for false."""
+    """Ask whether Song can work; exit code 1 if not. Programs get true or false."""
     session: Session = context.obj
     with session.open_song() as client:
         is_serving = client.is_serving()

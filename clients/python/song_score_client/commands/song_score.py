@@ -37,6 +37,7 @@ def build(serve: Serve) -> typer.Typer:
         cls=ScoreGroup,
         no_args_is_help=True,
         add_completion=False,
+        rich_markup_mode=None,  # rich's tables cut the names of options where the terminal is narrow
         # A traceback is for a defect of ours; with local variables in it, it could show a token.
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

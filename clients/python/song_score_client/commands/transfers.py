@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from song_score_client.commands.exit_codes import ExitCode, combined_exit_code, exit_code
-from song_score_client.errors import AnalysisNotPublishedError, ServiceError
+from song_score_client.errors import AnalysisNotPublishedError, ObjectDigestMismatchError, ServiceError
 from song_score_client.progress import Document, Progress
 from song_score_client.quantities import format_bytes, format_seconds
 from song_score_client.transfer.batch import Batch, Outcome, Receipt, Transfer
@@ -20,12 +20,14 @@ class Words:
     """Of those that something was done with: `sent`."""
     kept: str
     """Of those that were as they should be, so that no byte had to move: `already stored`."""
+    different: str = ""
+    """Of those that were looked at and have other bytes, where that is the answer and no failure: `different`."""
 
 
 SENT = Words("sent", "already stored")
 FETCHED = Words("fetched", "already here")
 MENDED = Words("mended", "already right")
-CHECKED = Words("checked", "checked")
+CHECKED = Words("right", "right", "different")
 VERIFIED = Words("verified", "verified")
 
 
@@ -91,12 +93,13 @@ def report_failure(progress: Progress, name: str, object_id: str, error: Excepti
 
 
 def _document(outcome: Outcome, receipt: Receipt) -> Document:
+    size_bytes = _size_bytes(outcome, receipt)
     return {
         "event": "done",
         "file": outcome.transfer.name,
         "object_id": outcome.transfer.object_id,
-        "bytes": outcome.transfer.size_bytes,
-        "total": outcome.transfer.size_bytes,
+        "bytes": size_bytes,
+        "total": size_bytes,
         "rate": round(_rate(receipt.moved_bytes, outcome.seconds)),
         "moved_bytes": receipt.moved_bytes,
         "part_total": receipt.part_total,
@@ -117,13 +120,17 @@ def describe_moved(outcome: Outcome, receipt: Receipt, *, words: Words) -> str:
     else:
         moved = [words.done]
     facts = [
-        format_bytes(outcome.transfer.size_bytes),
+        format_bytes(_size_bytes(outcome, receipt)),
         *moved,
         f"MD5 {receipt.md5} verified" if receipt.md5 else "parts verified, MD5 of the whole not asked for",
         format_seconds(outcome.seconds),
         *([f"{format_bytes(_rate(receipt.moved_bytes, outcome.seconds))}/s"] if receipt.moved_bytes else []),
     ]
     return f"{outcome.transfer.name}: {', '.join(facts)}"
+
+
+def _size_bytes(outcome: Outcome, receipt: Receipt) -> int:
+    return outcome.transfer.size_bytes if receipt.size_bytes is None else receipt.size_bytes
 
 
 def _is_kept(receipt: Receipt) -> bool:
@@ -135,10 +142,15 @@ def _show_total(outcomes: Sequence[Outcome], progress: Progress, words: Words, c
     receipts = [outcome.receipt for outcome in outcomes if outcome.receipt is not None]
     moved_bytes = sum(receipt.moved_bytes for receipt in receipts)
     failed = len(outcomes) - len(receipts)
+    different = sum(isinstance(outcome.error, ObjectDigestMismatchError) for outcome in outcomes)
     totals = Counter(words.kept if _is_kept(receipt) else words.done for receipt in receipts)
     (first, done), *others = totals.most_common() or [(words.done, 0)]
     text = f"{done} of {len(outcomes)} files {first}"
-    text += "".join(f", {total} {word}" for word, total in others) + (f", {failed} failed" if failed else "")
+    if words.different:
+        others += [(words.different, different), ("failed", failed - different)]
+    else:
+        others.append(("failed", failed))
+    text += "".join(f", {total} {word}" for word, total in others if total)
     document: Document = {
         "event": "summary",
         "files": len(outcomes),

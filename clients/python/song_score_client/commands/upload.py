@@ -198,4 +198,7 @@ def _send_stdin(score: ScoreClient, entry: ManifestEntry, chosen: UploadOptions,
         rate=chosen.rate,
         listener=listener,
     )
-    return Receipt(result.sent_bytes, result.part_total, result.kept_part_total, result.stored_object.md5)
+    stored = result.stored_object
+    return Receipt(
+        result.sent_bytes, result.part_total, result.kept_part_total, stored.md5, size_bytes=stored.size_bytes
+    )

@@ -115,10 +115,13 @@ def _transfer(copy: LocalCopy, run: Callable[[Listener], Receipt]) -> Transfer:
 
 
 def _describe(outcome: Outcome, receipt: Receipt) -> str:
+    from song_score_client.quantities import count
+
     fetched = receipt.part_total - receipt.kept_part_total
-    parts = f"all {receipt.part_total} parts are right"
+    parts = f"all {receipt.part_total} parts are right" if receipt.part_total != 1 else "its one part is right"
     if fetched:
-        parts = f"{fetched} of {receipt.part_total} parts were wrong, and are mended"
+        were = "was wrong, and is mended" if fetched == 1 else "were wrong, and are mended"
+        parts = f"{fetched} of {count(receipt.part_total, 'part')} {were}"
     cut = "; it was too long, and is cut to its size" if receipt.is_cut else ""
     return f"{outcome.transfer.name}: {parts}{cut}"
 

@@ -34,6 +34,8 @@ class Receipt:
     """The verified MD5 of the whole; None where only the parts were verified."""
     is_cut: bool = False
     """Whether the file here was longer than the object, and is cut to its size."""
+    size_bytes: int | None = None
+    """Of the file, where its transfer did not know before: what comes through a pipe."""
 
 
 @dataclass(frozen=True, slots=True)

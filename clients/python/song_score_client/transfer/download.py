@@ -115,7 +115,10 @@ class _Transfer:
                 self._listener.begin(self._stored.size_bytes, self._stored.size_bytes)
                 discard_journal(journal_path(self._target))
                 return DownloadResult(self._stored, self._target, len(self._parts), 0, md5)
-        raise LocalFileError(f"{self._target} exists with other bytes: move it away, or use --force to replace it")
+        raise LocalFileError(
+            f"{self._target} exists with other bytes: `score repair` mends it if it is a damaged copy; else move it "
+            "away, or use --force to replace it"
+        )
 
     def _fetch(self, partial: PartialFile, numbers: set[int]) -> int:
         """Fetch these parts; return their bytes."""

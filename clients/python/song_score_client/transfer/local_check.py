@@ -146,6 +146,7 @@ def repair_file(
 
 def _check(manifest: GetChunkManifestResponse, path: Path, listener: Listener) -> Check:
     stored = manifest.stored_object
+    _require_there(path)
     with open_file(path) as file:
         size_bytes = file.identity.size_bytes
         listener.begin(stored.size_bytes, 0)
@@ -161,6 +162,15 @@ def _check(manifest: GetChunkManifestResponse, path: Path, listener: Listener) -
             # Score itself has not read these parts yet: any of them may be the one.
             bad = [number for number, piece in enumerate(pieces, start=1) if not piece.has_digest]
     return Check(stored, len(pieces), size_bytes, tuple(bad))
+
+
+def _require_there(path: Path) -> None:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        raise LocalFileError(f"{path} is not there: `score download` fetches it") from None
+    except (OSError, ValueError):
+        return  # opening it says what is wrong
 
 
 def _piece(manifest: GetChunkManifestResponse, number: int) -> Piece:

@@ -13,6 +13,7 @@ from score.v1.stored_object_pb2 import StoredObject
 
 from byte_path.md5 import new_md5
 from song_score_client.errors import LocalFileError, StoredBytesCorruptError
+from song_score_client.quantities import format_bytes
 from song_score_client.transfer.journal import Journal, journal_path
 from song_score_client.transfer.local_file import CHUNK_BYTES
 from song_score_client.transfer.piece_digest import Piece, PieceDigest
@@ -130,7 +131,9 @@ class PartialFile:
         missing = self._stored.size_bytes - sum(self._parts[number - 1].size_bytes for number in self._fetched)
         free = shutil.disk_usage(self._partial.parent).free
         if free < missing:
-            raise LocalFileError(f"{self._target}: {missing} bytes are to come and {free} are free: make room")
+            raise LocalFileError(
+                f"{self._target}: {format_bytes(missing)} are to come and {format_bytes(free)} are free: make room"
+            )
 
     def _trusted_parts(self, *, hashes_follow: bool) -> set[int]:
         """Return the parts that the journal has and the file still holds.

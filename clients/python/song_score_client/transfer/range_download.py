@@ -15,6 +15,7 @@ from score.v1.stored_object_pb2 import StoredObject
 
 from byte_path.md5 import new_md5
 from song_score_client.errors import LocalFileError, RangeInvalidError, StoredBytesCorruptError
+from song_score_client.quantities import format_bytes
 from song_score_client.score import ScoreClient
 from song_score_client.transfer.download_stream import write_at
 from song_score_client.transfer.listener import Listener
@@ -170,7 +171,9 @@ def require_space(folder: Path, what: Path | str, size_bytes: int) -> None:
     """Raise LocalFileError unless so many bytes are free in the folder's file system."""
     free = shutil.disk_usage(folder).free
     if free < size_bytes:
-        raise LocalFileError(f"{what}: {size_bytes} bytes are to come and {free} are free in {folder}: make room")
+        raise LocalFileError(
+            f"{what}: {format_bytes(size_bytes)} are to come and {format_bytes(free)} are free in {folder}: make room"
+        )
 
 
 def lock_file(fd: int, path: Path) -> None:
