@@ -37,6 +37,10 @@ class Running(Protocol):
     def http_address(self) -> str:
         """Where it listens for HTTP/1.1, `host:port`; empty where it doesn't, or `address` says it."""
 
+    @property
+    def metrics_address(self) -> str:
+        """Where Prometheus reads, `host:port`; empty where it doesn't, or `address` says it."""
+
     def stop(self) -> None:
         """Drain and stop."""
 
@@ -133,8 +137,8 @@ def serve_until_told(start: Callable[[], Running], tell_ready: Callable[[], None
         signal.signal(number, tell)
     running = start()
     if tell_ready is None:
-        http = {"http_address": running.http_address} if running.http_address else {}
-        _log.info("listening", address=running.address, **http)
+        others = {"http_address": running.http_address, "metrics_address": running.metrics_address}
+        _log.info("listening", address=running.address, **{name: other for name, other in others.items() if other})
     else:
         tell_ready()
     told.wait()

@@ -25,7 +25,7 @@ class Verifier:
     """The running process."""
 
     address = "none"
-    http_address = ""
+    http_address = metrics_address = ""
 
     def __init__(self, settings: ScoreSettings, store: ObjectStore, database: Database, ledger: Ledger) -> None:
         """Work, over what was opened."""

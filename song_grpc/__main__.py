@@ -41,6 +41,9 @@ from song_grpc.use_cases.watch import EventSource
 class Song:
     """The running service."""
 
+    metrics_address = ""
+    """It has none."""
+
     def __init__(self, settings: SongSettings, database: Database) -> None:
         """Serve, over a database that is up to date; use `start_song`."""
         self._database = database

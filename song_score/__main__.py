@@ -37,15 +37,17 @@ class Both:
             raise
         self.song.use_score(self.score.address)
 
-    http_address = ""
+    http_address = metrics_address = ""
     """See `address`."""
 
     @property
     def address(self) -> str:
         """Where both listen, for people."""
         song_http = f"Song's HTTP {self.song.http_address}, " if self.song.http_address else ""
+        metrics = f", Score's metrics {self.score.metrics_address}" if self.score.metrics_address else ""
         return (
             f"Song {self.song.address}, Score {self.score.address}, {song_http}Score's HTTP {self.score.http_address}"
+            f"{metrics}"
         )
 
     def stop(self) -> None:

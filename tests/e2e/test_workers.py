@@ -113,6 +113,7 @@ def test_a_killed_worker_is_replaced_while_the_others_serve_and_no_part_is_lost(
     http_port = free_port()
     score = supervise([*score_flags, "--port=0", f"--http-port={http_port}", "--workers=3"])
     address = score.server.address
+    assert f'"http_port": {http_port}' in score.log.read_text()
     assert len(set(score.worker_ids())) == 3
     data = random_bytes(3 * PART + 17)
     song.register("worked-on", len(data), hashlib.md5(data).hexdigest())

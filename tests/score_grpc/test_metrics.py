@@ -77,6 +77,25 @@ def test_metrics_are_served_on_loopback_alone(open_world: Callable[..., World]) 
         pass
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["score_grpc", "--port=0"], r'"metrics_address": "(127\.0\.0\.1:\d+)"'),
+        (["song_score", "serve", "--song-port=0", "--score-port=0"], r"Score's metrics (127\.0\.0\.1:\d+)"),
+    ],
+)
+def test_the_log_says_which_free_port_was_taken(command: list[str], told: str, tmp_path: Path) -> None:
+    log, environment = tmp_path / "log", {"SCORE_SERVER_METRICS_PORT": "0"}
+    server = ServiceProcess(["-m", *command, f"--data-dir={tmp_path}"], log, environment)
+    try:
+        found = re.search(told, log.read_text())
+        assert found is not None, log.read_text()
+        with urlopen(f"http://{found[1]}/metrics", timeout=30) as answer:
+            assert b"score_completions_waiting" in answer.read()
+    finally:
+        server.kill()
+
+
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
