@@ -1,7 +1,8 @@
 """A servicer whose calls leave entries in the audit: who asked for what, with what result.
 
 Kept are starts, abortions, reads, signed URLs, verifications, refusals of small objects, and of every other method what
-was denied. A read leaves an entry when it opens, and another with its ranges when it ends. Not here but with the change
+was denied. A read leaves an entry when it opens, and another with its ranges when it ends; a small object, which is
+read whole, leaves one when it opens, and another only if it can't be read to its end. Not here but with the change
 itself are kept deletions, and what completions come to, of small objects too: that may be long after the call.
 
 Every method of the contract is named here, or the server does not start.
@@ -46,14 +47,12 @@ _ONLY_DENIALS = {
     "ListObjects",
 }
 _WRITTEN_WITH_THE_CHANGE = {"CompleteUpload", "DeleteObject"}
-_DENIALS = {
-    "SCOPE_MISSING",
-    "TOKEN_INVALID",
-    "ANALYSIS_NOT_PUBLISHED",
-    "ANALYSIS_NOT_UNPUBLISHED",
-    "DELETE_REFUSED",
-    "SIGNATURE_INVALID",
+_DENIALS = {"ANALYSIS_NOT_PUBLISHED", "ANALYSIS_NOT_UNPUBLISHED", "DELETE_REFUSED"} | {
+    entry.reason
+    for entry in ERRORS.entries.values()
+    if entry.code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 }
+"""Who may not, and what the state of an analysis forbids."""
 _SHOWN = 20
 """Parts or ranges that one entry lists."""
 

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version as installed_version
 from typing import Any
 
 import grpc
@@ -30,6 +31,7 @@ from score.v1.upload_service_pb2 import (
     StartUploadRequest,
     WriteObjectsRequest,
 )
+from song_score_client.score import ScoreClient
 
 from runtime_grpc.authentication import Authenticator
 from score_grpc.database.audit import AuditLog
@@ -132,13 +134,17 @@ def test_denials_are_told_of_every_method(world: World, monkeypatch: pytest.Monk
     assert [row["object_id"] for row in rows[:5]] == [NAME] * 5
 
 
-def test_a_foreign_token_is_told_without_the_token(world: World) -> None:
-    request = StartUploadRequest(object_id=NAME)
+def test_a_foreign_token_is_told_without_the_token_of_what_only_looks_too(world: World) -> None:
     secret = "a secret that must not be kept"
-    refused(lambda: world.raw.uploads.StartUpload(request, metadata=(("authorization", f"Bearer {secret}"),)))
-    (row,) = kept(world, 1)
-    assert (row["principal"], row["action"], row["result"]) == ("unknown", "start", "TOKEN_INVALID")
-    assert secret not in str(row)
+    foreign = (("authorization", f"Bearer {secret}"),)
+    refused(lambda: world.raw.uploads.StartUpload(StartUploadRequest(object_id=NAME), metadata=foreign))
+    refused(lambda: world.raw.objects.GetObject(GetObjectRequest(object_id=NAME), metadata=foreign))
+    rows = kept(world, 2)
+    assert [(row["principal"], row["action"], row["result"]) for row in rows] == [
+        ("unknown", "start", "TOKEN_INVALID"),
+        ("unknown", "GetObject", "TOKEN_INVALID"),
+    ]
+    assert secret not in str(rows)
 
 
 def test_signed_urls_are_told_without_the_urls(open_world: Callable[..., World]) -> None:
@@ -151,6 +157,18 @@ def test_signed_urls_are_told_without_the_urls(open_world: Callable[..., World])
     assert (row["facts"]["ranges"], row["facts"]["range_total"]) == ("5+7", "1")
     assert "Signature" not in str(row)
     assert "Signature" in str(signed)
+
+
+def test_the_sdk_says_its_name_and_version_by_grpc_and_by_http(open_world: Callable[..., World]) -> None:
+    world = open_world(http_port=0)
+    world.register(NAME, DATA)
+    for address in (world.score.address, f"http://{world.score.http_address}"):
+        with ScoreClient.open(address) as client:
+            client.start_upload(NAME)
+    by_grpc, by_http = (row["facts"]["client"] for row in kept(world, 2))
+    name = f"song-score/{installed_version('song-score')}"
+    assert by_grpc.startswith(f"{name} grpc-python/")
+    assert by_http == name
 
 
 def test_small_objects_are_told_one_by_one(world: World) -> None:

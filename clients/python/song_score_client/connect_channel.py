@@ -20,6 +20,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
+from song_score_client.connection import user_agent
 from song_score_client.http_connections import HTTP_FAILURES, HttpConnections, HttpRequest
 
 MAX_ANSWER_BYTES = 17 * 1024 * 1024
@@ -158,6 +159,7 @@ class ConnectMethod(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # 
         headers = {
             "Content-Type": _TYPE,
             "Connect-Protocol-Version": "1",
+            "User-Agent": user_agent(),
             **{name: str(v) for name, v in metadata or ()},
         }
         if timeout is not None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -58,11 +59,17 @@ PageRequestType = TypeVar("PageRequestType", bound=PageRequest)
 PageType = TypeVar("PageType", bound=Page)
 
 
+def user_agent() -> str:
+    """Return the name and version by which services know this client, in their audit too."""
+    return f"song-score/{installed_version('song-score')}"
+
+
 def open_channel(address: str) -> grpc.Channel:
     """Open a channel with a TCP connection of its own to `host:port`; it connects, and reconnects, by itself."""
     return grpc.insecure_channel(
         address,
         options=[
+            ("grpc.primary_user_agent", user_agent()),
             ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
             ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
             # Windows that grow with the path's bandwidth grow to 16 MiB, for each of many streams.
