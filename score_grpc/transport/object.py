@@ -62,7 +62,14 @@ class ObjectServicer(ObjectServiceServicer):
     def DeleteObject(self, request: pb.DeleteObjectRequest, context: grpc.ServicerContext) -> pb.DeleteObjectResponse:
         """Delete one object."""
         caller = self.callers.of(context)
-        stored = delete_object(self.environment, caller, request.object_id, request.reason, call_facts(context))
+        stored = delete_object(
+            self.environment,
+            caller,
+            request.object_id,
+            request.reason,
+            call_facts(context),
+            generation=request.generation,
+        )
         return pb.DeleteObjectResponse(stored_object=object_message(stored))
 
     def VerifyObject(self, request: pb.VerifyObjectRequest, context: grpc.ServicerContext) -> pb.VerifyObjectResponse:

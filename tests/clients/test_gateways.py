@@ -66,6 +66,18 @@ def test_a_deletion_without_an_answer_is_not_called_again(world: World, answer: 
             assert score.delete_object(ID, "a test").generation == 1
 
 
+@pytest.mark.parametrize("answer", ["502", RESET])
+def test_a_deletion_of_one_generation_is_called_again(world: World, answer: str) -> None:
+    world.store(ID, random_bytes(100))
+    with Http2Gateway(world.score.address) as gateway:
+        gateway.answers = [answer]
+        with ScoreClient(Connection("score", gateway.address, TOKEN, retry=QUICK)) as score:
+            assert score.delete_object(ID, "a test", generation=1).generation == 1
+            assert gateway.refused_total == 1
+            with pytest.raises(ObjectNotFoundError):
+                score.delete_object(ID, "a test", generation=1)
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "calls", "words"),
     [

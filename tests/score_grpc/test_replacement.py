@@ -63,8 +63,8 @@ def put(world: World, data: bytes) -> StoredObject:
     return answer.stored_object
 
 
-def delete(world: World, reason: str = "a mistake") -> StoredObject:
-    request = DeleteObjectRequest(object_id=NAME, reason=reason)
+def delete(world: World, reason: str = "a mistake", generation: int = 0) -> StoredObject:
+    request = DeleteObjectRequest(object_id=NAME, reason=reason, generation=generation)
     return world.raw.objects.DeleteObject(request, metadata=SERVICE).stored_object
 
 
@@ -322,6 +322,17 @@ def test_numbers_of_generations_never_come_twice(world: World) -> None:
     assert put(world, OLD).generation == 2
     delete(world)
     assert put(world, OLD).generation == 3
+
+
+@pytest.mark.parametrize("other", [2, -1])
+def test_a_deletion_that_names_a_generation_leaves_others_alone(any_world: World, other: int) -> None:
+    any_world.store(NAME, OLD)
+    assert refused(any_world, lambda: delete(any_world, generation=other)).reason == "GENERATION_CHANGED"
+    assert read(any_world) == OLD
+    assert delete(any_world, generation=1).generation == 1
+    assert put(any_world, OLD).generation == 2
+    assert refused(any_world, lambda: delete(any_world, generation=1)).reason == "GENERATION_CHANGED"
+    assert read(any_world) == OLD
 
 
 def test_an_upload_that_was_to_replace_a_deleted_object_takes_the_empty_place(world: World) -> None:

@@ -193,14 +193,15 @@ class ScoreClient:
         request = VerifyObjectRequest(object_id=object_id)
         return self.connection.call(self._objects.VerifyObject, request).stored_object
 
-    def delete_object(self, object_id: str, reason: str) -> StoredObject:
+    def delete_object(self, object_id: str, reason: str, *, generation: int = 0) -> StoredObject:
         """Delete an object for good and return what it was. Repeated, it raises ObjectNotFoundError.
 
-        Where no answer comes, UnreachableError or DeadlineExceededError leave open whether it was deleted. It is not
-        called again then: that might delete what somebody has put there meanwhile.
+        With a `generation` that one, or GenerationChangedError. Without, the call is not repeated where no answer
+        comes, for that might delete what somebody has put there meanwhile: UnreachableError or DeadlineExceededError
+        leave open whether it was deleted.
         """
-        request = DeleteObjectRequest(object_id=object_id, reason=reason)
-        answer = self.connection.call(self._objects.DeleteObject, request, may_repeat_unanswered=False)
+        request = DeleteObjectRequest(object_id=object_id, reason=reason, generation=generation)
+        answer = self.connection.call(self._objects.DeleteObject, request, may_repeat_unanswered=bool(generation))
         return answer.stored_object
 
     def sign_download(self, request: SignDownloadRequest) -> SignDownloadResponse:

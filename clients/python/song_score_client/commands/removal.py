@@ -69,7 +69,21 @@ def _abort(score: ScoreClient, upload_id: str) -> dict[str, Json]:
 
 
 def _delete(score: ScoreClient, object_id: str, reason: str) -> dict[str, Json]:
-    stored = score.delete_object(object_id, reason)
+    from song_score_client.errors import ObjectNotFoundError, ServiceError, UnavailableError
+
+    stored = None
+    try:
+        stored = score.get_object(object_id, allow_unpublished=True)
+    except UnavailableError:
+        raise
+    except ServiceError:  # unknown to Song, or suppressed: then whatever is there goes
+        pass
+    try:
+        stored = score.delete_object(object_id, reason, generation=0 if stored is None else stored.generation)
+    except ObjectNotFoundError:
+        if stored is None:
+            raise
+        # It was there a moment ago: the answer to the first call was lost, or somebody else deletes it too.
     return {
         "event": "deleted",
         "object_id": object_id,

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from score.v1 import stored_object_pb2 as score_dot_v1_dot_stored__object__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dscore/v1/object_service.proto\x12\x08score.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cscore/v1/stored_object.proto\"\xf7\x02\n\x12ListObjectsRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12:\n\x0cverification\x18\x03 \x01(\x0e\x32\x16.score.v1.VerificationR\x0cverification\x12=\n\x0c\x63reated_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x63reatedFrom\x12\x41\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rcreatedBefore\x12+\n\x11\x61llow_unpublished\x18\x06 \x01(\x08R\x10\x61llowUnpublished\x12\x1b\n\tpage_size\x18\x07 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x08 \x01(\tR\tpageToken\"|\n\x13ListObjectsResponse\x12=\n\x0estored_objects\x18\x01 \x03(\x0b\x32\x16.score.v1.StoredObjectR\rstoredObjects\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"2\n\x13VerifyObjectRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\"S\n\x14VerifyObjectResponse\x12;\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\"J\n\x13\x44\x65leteObjectRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"S\n\x14\x44\x65leteObjectResponse\x12;\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\"\\\n\x10GetObjectRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12+\n\x11\x61llow_unpublished\x18\x02 \x01(\x08R\x10\x61llowUnpublished\"P\n\x11GetObjectResponse\x12;\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\"d\n\x16\x42\x61tchGetObjectsRequest\x12\x1d\n\nobject_ids\x18\x01 \x03(\tR\tobjectIds\x12+\n\x11\x61llow_unpublished\x18\x02 \x01(\x08R\x10\x61llowUnpublished\"\x86\x01\n\x17\x42\x61tchGetObjectsResponse\x12=\n\x0estored_objects\x18\x01 \x03(\x0b\x32\x16.score.v1.StoredObjectR\rstoredObjects\x12,\n\x12missing_object_ids\x18\x02 \x03(\tR\x10missingObjectIds2\xa6\x03\n\rObjectService\x12I\n\tGetObject\x12\x1a.score.v1.GetObjectRequest\x1a\x1b.score.v1.GetObjectResponse\"\x03\x90\x02\x01\x12[\n\x0f\x42\x61tchGetObjects\x12 .score.v1.BatchGetObjectsRequest\x1a!.score.v1.BatchGetObjectsResponse\"\x03\x90\x02\x01\x12O\n\x0bListObjects\x12\x1c.score.v1.ListObjectsRequest\x1a\x1d.score.v1.ListObjectsResponse\"\x03\x90\x02\x01\x12M\n\x0cVerifyObject\x12\x1d.score.v1.VerifyObjectRequest\x1a\x1e.score.v1.VerifyObjectResponse\x12M\n\x0c\x44\x65leteObject\x12\x1d.score.v1.DeleteObjectRequest\x1a\x1e.score.v1.DeleteObjectResponseBp\n\x16org.songscore.score.v1B\x12ObjectServiceProtoP\x01Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dscore/v1/object_service.proto\x12\x08score.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cscore/v1/stored_object.proto\"\xf7\x02\n\x12ListObjectsRequest\x12\x19\n\x08study_id\x18\x01 \x01(\tR\x07studyId\x12\x1f\n\x0b\x61nalysis_id\x18\x02 \x01(\tR\nanalysisId\x12:\n\x0cverification\x18\x03 \x01(\x0e\x32\x16.score.v1.VerificationR\x0cverification\x12=\n\x0c\x63reated_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x63reatedFrom\x12\x41\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rcreatedBefore\x12+\n\x11\x61llow_unpublished\x18\x06 \x01(\x08R\x10\x61llowUnpublished\x12\x1b\n\tpage_size\x18\x07 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x08 \x01(\tR\tpageToken\"|\n\x13ListObjectsResponse\x12=\n\x0estored_objects\x18\x01 \x03(\x0b\x32\x16.score.v1.StoredObjectR\rstoredObjects\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"2\n\x13VerifyObjectRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\"S\n\x14VerifyObjectResponse\x12;\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\"j\n\x13\x44\x65leteObjectRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1e\n\ngeneration\x18\x03 \x01(\x03R\ngeneration\"S\n\x14\x44\x65leteObjectResponse\x12;\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\"\\\n\x10GetObjectRequest\x12\x1b\n\tobject_id\x18\x01 \x01(\tR\x08objectId\x12+\n\x11\x61llow_unpublished\x18\x02 \x01(\x08R\x10\x61llowUnpublished\"P\n\x11GetObjectResponse\x12;\n\rstored_object\x18\x01 \x01(\x0b\x32\x16.score.v1.StoredObjectR\x0cstoredObject\"d\n\x16\x42\x61tchGetObjectsRequest\x12\x1d\n\nobject_ids\x18\x01 \x03(\tR\tobjectIds\x12+\n\x11\x61llow_unpublished\x18\x02 \x01(\x08R\x10\x61llowUnpublished\"\x86\x01\n\x17\x42\x61tchGetObjectsResponse\x12=\n\x0estored_objects\x18\x01 \x03(\x0b\x32\x16.score.v1.StoredObjectR\rstoredObjects\x12,\n\x12missing_object_ids\x18\x02 \x03(\tR\x10missingObjectIds2\xa6\x03\n\rObjectService\x12I\n\tGetObject\x12\x1a.score.v1.GetObjectRequest\x1a\x1b.score.v1.GetObjectResponse\"\x03\x90\x02\x01\x12[\n\x0f\x42\x61tchGetObjects\x12 .score.v1.BatchGetObjectsRequest\x1a!.score.v1.BatchGetObjectsResponse\"\x03\x90\x02\x01\x12O\n\x0bListObjects\x12\x1c.score.v1.ListObjectsRequest\x1a\x1d.score.v1.ListObjectsResponse\"\x03\x90\x02\x01\x12M\n\x0cVerifyObject\x12\x1d.score.v1.VerifyObjectRequest\x1a\x1e.score.v1.VerifyObjectResponse\x12M\n\x0c\x44\x65leteObject\x12\x1d.score.v1.DeleteObjectRequest\x1a\x1e.score.v1.DeleteObjectResponseBp\n\x16org.songscore.score.v1B\x12ObjectServiceProtoP\x01Z@github.com/song-score/song-score/clients/go/gen/score/v1;scorev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,17 +49,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYOBJECTRESPONSE']._serialized_start=662
   _globals['_VERIFYOBJECTRESPONSE']._serialized_end=745
   _globals['_DELETEOBJECTREQUEST']._serialized_start=747
-  _globals['_DELETEOBJECTREQUEST']._serialized_end=821
-  _globals['_DELETEOBJECTRESPONSE']._serialized_start=823
-  _globals['_DELETEOBJECTRESPONSE']._serialized_end=906
-  _globals['_GETOBJECTREQUEST']._serialized_start=908
-  _globals['_GETOBJECTREQUEST']._serialized_end=1000
-  _globals['_GETOBJECTRESPONSE']._serialized_start=1002
-  _globals['_GETOBJECTRESPONSE']._serialized_end=1082
-  _globals['_BATCHGETOBJECTSREQUEST']._serialized_start=1084
-  _globals['_BATCHGETOBJECTSREQUEST']._serialized_end=1184
-  _globals['_BATCHGETOBJECTSRESPONSE']._serialized_start=1187
-  _globals['_BATCHGETOBJECTSRESPONSE']._serialized_end=1321
-  _globals['_OBJECTSERVICE']._serialized_start=1324
-  _globals['_OBJECTSERVICE']._serialized_end=1746
+  _globals['_DELETEOBJECTREQUEST']._serialized_end=853
+  _globals['_DELETEOBJECTRESPONSE']._serialized_start=855
+  _globals['_DELETEOBJECTRESPONSE']._serialized_end=938
+  _globals['_GETOBJECTREQUEST']._serialized_start=940
+  _globals['_GETOBJECTREQUEST']._serialized_end=1032
+  _globals['_GETOBJECTRESPONSE']._serialized_start=1034
+  _globals['_GETOBJECTRESPONSE']._serialized_end=1114
+  _globals['_BATCHGETOBJECTSREQUEST']._serialized_start=1116
+  _globals['_BATCHGETOBJECTSREQUEST']._serialized_end=1216
+  _globals['_BATCHGETOBJECTSRESPONSE']._serialized_start=1219
+  _globals['_BATCHGETOBJECTSRESPONSE']._serialized_end=1353
+  _globals['_OBJECTSERVICE']._serialized_start=1356
+  _globals['_OBJECTSERVICE']._serialized_end=1778
 # @@protoc_insertion_point(module_scope)

@@ -158,19 +158,25 @@ class DeleteObjectRequest(_message.Message):
 
     OBJECT_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     object_id: _builtins.str
     """Id of the object. Required."""
     reason: _builtins.str
     """Why, for the audit: 1 to 1000 characters. Required."""
+    generation: _builtins.int
+    """Deletes this generation and no other. 0, the default: the current one. With it the call may be repeated where
+    no answer came: it never deletes what was put there since.
+    """
     def __init__(
         self,
         *,
         object_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_id", b"object_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "object_id", b"object_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

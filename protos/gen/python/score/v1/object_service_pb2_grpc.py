@@ -137,6 +137,7 @@ class ObjectServiceServicer(object):
         NOT_FOUND OBJECT_NOT_FOUND              nothing visible under this id. So a repeated call says.
         PERMISSION_DENIED SCOPE_MISSING         needs the system scope WRITE.
         FAILED_PRECONDITION DELETE_REFUSED      the analysis is PUBLISHED.
+        FAILED_PRECONDITION GENERATION_CHANGED  the object has another generation than the one given.
         INVALID_ARGUMENT FIELD_INVALID          no reason, or one that is too long.
         ABORTED CHANGING                        it is being published, replaced or deleted; retry.
         UNAVAILABLE SONG_UNAVAILABLE            Song can't say in which state the analysis is; retry.
