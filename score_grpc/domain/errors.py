@@ -5,11 +5,11 @@ ScoreError
 ├── ObjectExistsError · UploadNotOpenError · PartsMissingError · GenerationChangedError            wrong state
 ├── AnalysisNotUnpublishedError · AnalysisNotPublishedError · UploadConflictError                  wrong state
 ├── DeleteRefusedError · SigningUnsupportedError                                                   wrong state
-├── SizeNotRegisteredError · Md5NotRegisteredError · ObjectDigestMismatchError         other bytes
+├── SizeNotRegisteredError · Md5NotRegisteredError · ObjectDigestMismatchError                     other bytes
 ├── PartTakenOverError · ChunkOutOfOrderError · ChunkCorruptError                                  chunks
 ├── RangeInvalidError · FieldInvalidError · PageTokenInvalidError                                  bad request
 ├── ScopeMissingError · SignatureInvalidError                                                      not allowed
-├── TooManyUploadStreamsError · DrainingError · ChangingError                                      not now
+├── TooManyUploadStreamsError · SmallObjectTooSlowError · DrainingError · ChangingError            not now
 └── SongUnavailableError · StoreUnavailableError · StoreFullError · StoredBytesCorruptError        the world outside
     └── PartsLostError · StagingLostError  raised by stores alone, handled by completion
 """
