@@ -150,7 +150,7 @@ def test_a_full_disk_is_eight_and_the_same_command_goes_on_once_there_is_room(
     with monkeypatch.context() as full:
         full.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=10))
         result = score(*arguments)
-    assert (result.exit_code, "1000 bytes are to come and 10 are free" in result.stderr) == (8, True)
+    assert (result.exit_code, "1000 bytes are to come and 10 bytes are free" in result.stderr) == (8, True)
     assert score(*arguments).exit_code == 0
 
 

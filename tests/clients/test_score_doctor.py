@@ -168,6 +168,23 @@ def test_something_else_than_score_is_told_apart(score: ScoreCommand) -> None:
     assert found["network"]["verdict"] == "ok"
     assert "does not speak gRPC" in found["gRPC"]["message"]
     assert "SCORE_HTTP" in found["gRPC"]["remedy"]
+    assert found["streams"]["verdict"] == "skipped"
+    assert "get through, and" not in json.dumps(found)
+    assert "--transport" not in json.dumps(found)
+
+
+def test_addresses_that_were_mixed_up_are_told_apart(open_world: Callable[..., World], tmp_path: Path) -> None:
+    world = open_world(http_port=0)
+    code, found = diagnosed(world, tmp_path, SCORE_URL=world.score.http_address)
+    assert (code, found["streams"]["verdict"]) == (7, "skipped"), found
+    assert "does not speak gRPC" in found["gRPC"]["message"]
+    assert "Score's HTTP port" in found["gRPC"]["remedy"]
+    code, found = diagnosed(world, tmp_path, SCORE_URL=f"http://{world.score.address}")
+    assert (code, found["network"]["verdict"]) == (7, "ok"), found
+    assert found["HTTP"]["message"].endswith("does not speak HTTP/1.1")
+    assert "gRPC port" in found["HTTP"]["remedy"]
+    assert "nothing answers" not in json.dumps(found)
+    assert "\\x" not in json.dumps(found)
 
 
 def test_a_proxy_that_lets_no_grpc_pass_is_told_and_gone_around(score: ScoreCommand) -> None:
@@ -217,6 +234,8 @@ def test_a_token_is_described_and_never_shown(score: ScoreCommand) -> None:
 def test_a_token_that_is_refused_is_told(score: ScoreCommand) -> None:
     found = findings(score, code=3, SCORE_ACCESS_TOKEN="wrong-secret")
     assert found["access"]["verdict"] == "failed"
+    assert "send no 'authorization' metadata" in found["access"]["message"]
+    assert "unset SCORE_ACCESS_TOKEN" in found["access"]["remedy"]
     assert "opaque" in found["token"]["message"]
 
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,11 @@ def diagnose(patient: Patient) -> Iterator[Finding]:
 
 
 def _service(client: ScoreClient, object_id: str | None, clocks: Clocks) -> Iterator[Finding]:
-    yield _acceptance(client)
+    access = _acceptance(client)
+    yield access
+    if isinstance(access.error, ServiceError) and not access.error.reason:
+        yield Finding("streams", Verdict.SKIPPED, "not tried, nor what follows: no call gets through")
+        return
     yield _streams(client)
     yield _song_of_score(client)
     if object_id is None:
@@ -221,7 +226,8 @@ def _grpc(score: Connection) -> Finding:
                     "gRPC",
                     Verdict.WARNING if score.http_url else Verdict.FAILED,
                     f"something listens at {score.address}, and does not speak gRPC: {details}",
-                    "a proxy that speaks HTTP/1.1 alone may stand between: name Score's HTTP side (SCORE_HTTP)",
+                    "it may be Score's HTTP port, or a proxy that speaks HTTP/1.1 alone may stand between: name "
+                    "Score's HTTP side (SCORE_HTTP)",
                     None if score.http_url else error,
                 )
         is_serving = client.is_serving()
@@ -243,11 +249,16 @@ def _http(score: Connection, clocks: Clocks) -> Finding:
             answer.read()
             clocks.tell_date("Score's", answer.headers.get("Date"))
     except HTTP_FAILURES as error:
+        text = f"nothing answers at {score.http_url}: {getattr(error, 'strerror', None) or error}"
+        remedy = "is it Score's HTTP side (SCORE_HTTP), and its certificate trusted (SCORE_CA_FILE)?"
+        if isinstance(error, HTTPException):
+            text = f"something listens at {score.http_url}, and does not speak HTTP/1.1"
+            remedy = "it may be Score's gRPC port: SCORE_URL names that without http://, SCORE_HTTP the HTTP side"
         return Finding(
             "HTTP",
             Verdict.FAILED,
-            f"nothing answers at {score.http_url}: {getattr(error, 'strerror', None) or error}",
-            "is it Score's HTTP side (SCORE_HTTP), and its certificate trusted (SCORE_CA_FILE)?",
+            text,
+            remedy,
             UnreachableError(str(error), service="score", code=grpc.StatusCode.UNAVAILABLE),
         )
     return Finding("HTTP", Verdict.OK, f"{score.http_url} answers")
@@ -259,7 +270,11 @@ def _acceptance(client: ScoreClient) -> Finding:
     except AccessError as error:
         if error.code is grpc.StatusCode.UNAUTHENTICATED:
             return Finding(
-                "access", Verdict.FAILED, f"the token is refused: {error}", "get one that this server accepts", error
+                "access",
+                Verdict.FAILED,
+                f"the token is refused: {error}",
+                "unset SCORE_ACCESS_TOKEN where the message asks for none, else get a token that this server accepts",
+                error,
             )
     except ServiceError as error:
         if not error.reason:
