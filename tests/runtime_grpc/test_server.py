@@ -1,5 +1,6 @@
 """A server that nobody can stop by waiting on it."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,12 +22,13 @@ class SlowStudies(StudyServiceServicer):
     """Answers GetStudy when it is let go, and ListStudies at once."""
 
     def __init__(self) -> None:
-        self.go = threading.Event()
+        self.entered, self.go = threading.Event(), threading.Event()
 
     def CreateStudy(self, request: pb.CreateStudyRequest, context: grpc.ServicerContext) -> pb.CreateStudyResponse:
         raise NotImplementedError
 
     def GetStudy(self, request: pb.GetStudyRequest, context: grpc.ServicerContext) -> pb.GetStudyResponse:
+        self.entered.set()
         self.go.wait(30)
         return pb.GetStudyResponse()
 
@@ -44,8 +46,7 @@ def studies() -> SlowStudies:
     return SlowStudies()  # type: ignore[abstract] # the rest is not asked for
 
 
-@pytest.fixture
-def channel(studies: SlowStudies) -> Iterator[grpc.Channel]:
+def serve(studies: SlowStudies, drain_seconds: float) -> RunningServer:
     errors = ErrorTable(
         "test",
         {
@@ -55,8 +56,13 @@ def channel(studies: SlowStudies) -> Iterator[grpc.Channel]:
         Entry(grpc.StatusCode.INTERNAL, "UNKNOWN_ERROR"),
     )
     service = Service("song.v1.StudyService", add_StudyServiceServicer_to_server, studies)
-    options = ServerOptions("127.0.0.1:0", 4 * 1024 * 1024, drain_seconds=0.1)
-    server = RunningServer(options, [service], errors, threading.Event(), lambda: None)
+    options = ServerOptions("127.0.0.1:0", 4 * 1024 * 1024, drain_seconds=drain_seconds)
+    return RunningServer(options, [service], errors, threading.Event(), lambda: None)
+
+
+@pytest.fixture
+def channel(studies: SlowStudies) -> Iterator[grpc.Channel]:
+    server = serve(studies, 0.1)
     with grpc.insecure_channel(server.address) as channel:
         yield channel
     studies.go.set()
@@ -141,3 +147,36 @@ def test_a_stream_whose_request_never_comes_whole_gives_its_slot_back(channel: g
 def _tree(channel: grpc.Channel) -> str:
     call: Any = StudyServiceStub(channel).GetStudyTree(pb.GetStudyTreeRequest(), timeout=10)
     return _first(call)
+
+
+def test_a_server_that_drains_is_not_there_for_a_new_connection_and_says_so_to_who_watches(
+    studies: SlowStudies,
+) -> None:
+    server = serve(studies, 60.0)
+    with grpc.insecure_channel(server.address) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watched = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+        held = StudyServiceStub(channel).GetStudy.future(pb.GetStudyRequest())
+        assert studies.entered.wait(30)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        deadline = time.monotonic() + 25
+        while _accepts(server.address):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert not held.done()
+        studies.go.set()
+        assert held.result() == pb.GetStudyResponse()
+        watched.cancel()
+    stopping.join()
+
+
+def _accepts(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except ConnectionRefusedError:
+        return False
+    return True
