@@ -93,6 +93,21 @@ def test_stdin_and_a_dry_run_do_not_go_together(score: ScoreCommand) -> None:
     assert score("upload", "--file", "-", "--object-id", "x", "--dry-run").exit_code == 2
 
 
+@pytest.mark.parametrize("size_bytes", [1000, 2 * MIB])
+def test_a_token_that_is_refused_is_explained_once_with_the_setting_it_came_from(
+    score: ScoreCommand, size_bytes: int
+) -> None:
+    names = ["a.txt", "b.txt", "c.txt"]
+    for name in names:
+        score.make(name, size_bytes)
+    refused = score("upload", "--manifest", score.manifest(*names), env={"SCORE_ACCESS_TOKEN": "wrong-secret"})
+    first, second, third, total = refused.stderr.splitlines()
+    assert (refused.exit_code, total) == (3, "score: 0 of 3 files sent, 3 failed")
+    assert "SCORE_ACCESS_TOKEN" in first
+    assert "authentication is off" in first
+    assert [line.endswith(": the token is refused, as above") for line in (second, third)] == [True, True]
+
+
 def test_other_bytes_are_replaced_only_by_force(score: ScoreCommand, tmp_path: Path) -> None:
     (object_id,) = score.store("a.txt", state="UNPUBLISHED")
     path = score.folder / "a.txt"

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from song_score_client.commands.exit_codes import ExitCode, combined_exit_code, exit_code
-from song_score_client.errors import AnalysisNotPublishedError, ObjectDigestMismatchError, ServiceError
+from song_score_client.errors import (
+    AnalysisNotPublishedError,
+    ObjectDigestMismatchError,
+    ServiceError,
+    TokenInvalidError,
+)
 from song_score_client.progress import Document, Progress
 from song_score_client.quantities import format_bytes, format_seconds
 from song_score_client.transfer.batch import Batch, Outcome, Receipt, Transfer
@@ -54,8 +59,12 @@ def move_files(
     """Move the files, report each as it ends, and return how they fared, in their order."""
     progress.total.total_bytes = sum(transfer.size_bytes for transfer in transfers)
 
+    is_refused = False
+
     def show(outcome: Outcome) -> None:
-        _show(outcome, progress, describe)
+        nonlocal is_refused
+        _show(outcome, progress, describe, is_told=is_refused)
+        is_refused = is_refused or isinstance(outcome.error, TokenInvalidError)
 
     with progress:
         return batch.run(
@@ -65,22 +74,26 @@ def move_files(
         )
 
 
-def _show(outcome: Outcome, progress: Progress, describe: Callable[[Outcome, Receipt], str]) -> None:
+def _show(outcome: Outcome, progress: Progress, describe: Callable[[Outcome, Receipt], str], *, is_told: bool) -> None:
     transfer, receipt = outcome.transfer, outcome.receipt
     if receipt is not None:
         progress.report(describe(outcome, receipt), _document(outcome, receipt))
         return
     error = outcome.error or AssertionError("an outcome has a receipt or an error")
-    report_failure(progress, transfer.name, transfer.object_id, error)
+    report_failure(progress, transfer.name, transfer.object_id, error, is_told=is_told)
 
 
-def report_failure(progress: Progress, name: str, object_id: str, error: Exception) -> None:
-    """Say that a file failed, and why."""
+def report_failure(progress: Progress, name: str, object_id: str, error: Exception, *, is_told: bool = False) -> None:
+    """Say that a file failed, and why; shortly where it `is_told` already that the token is refused."""
     message = str(error) or type(error).__name__
+    if isinstance(error, TokenInvalidError):
+        message = f"the token is refused: {message} ({error.service.upper()}_ACCESS_TOKEN)"
     if isinstance(error, AnalysisNotPublishedError):
         message += " (--unpublished)"  # the flag of the words that the service uses
     # Many messages name the path, and with it the file.
     text = message if name in message else f"{name}: {message}"
+    if is_told and isinstance(error, TokenInvalidError):
+        text = f"{name}: the token is refused, as above"
     document: Document = {
         "event": "failed",
         "file": name,
