@@ -136,6 +136,22 @@ def test_a_score_that_stays_away_is_seven_and_said_at_once(
     assert "trying again" not in silent.stderr
 
 
+@pytest.mark.parametrize("sizes", [[2 * MIB] * 5, [1000] * 5, [2 * MIB] * 3 + [1000] * 3])
+def test_a_score_that_is_away_is_told_once_for_all_files(
+    score: ScoreCommand, monkeypatch: pytest.MonkeyPatch, sizes: list[int]
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    names = [f"{number}.bam" for number in range(len(sizes))]
+    for name, size_bytes in zip(names, sizes, strict=True):
+        score.make(name, size_bytes)
+    away = ["--score", "localhost:1", "--verify-connection", "false"]
+    result = score("upload", "--manifest", score.manifest(*names), *away)
+    assert result.exit_code == 7
+    told = [line for line in result.stderr.splitlines() if "trying again" in line or "going on in" in line]
+    assert len(told) == 1, told
+    assert told[0].startswith("score: Score can't be reached at localhost:1: is it running?")
+
+
 def test_a_missing_local_file_is_eight(score: ScoreCommand) -> None:
     score.make("a.bam").unlink()
     assert score("upload", "--manifest", score.manifest("a.bam")).exit_code == 8

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from score.v1.stored_object_pb2 import StoredObject
 from song_score_client.commands import upload
-from song_score_client.errors import LocalFileError
+from song_score_client.errors import LocalFileError, UnavailableError, UnreachableError
 from song_score_client.manifest_source import ManifestError, load_manifest
 from song_score_client.manifests import download_object_ids, upload_entries
 from song_score_client.output_layout import OutputLayout
-from song_score_client.progress import FileProgress, Meter, Progress
+from song_score_client.progress import OUTAGE_SECONDS, FileProgress, JsonProgress, Meter, Outages, Progress
 from song_score_client.quantities import format_bytes, format_seconds, parse_rate
 from song_score_client.targets import DuplicateTargetsError, choose_targets, prepare_target, require_room, safe_name
 from song_score_client.transfer.batch import Batch, Outcome, Receipt, StoppedError, Transfer
@@ -149,6 +151,39 @@ def test_the_rate_is_that_of_the_last_seconds_and_tells_what_remains() -> None:
     assert meter.rate == 5.0
     now = 200.0
     assert meter.remaining_seconds is None
+
+
+def test_an_outage_that_all_files_wait_for_is_told_once_and_what_one_file_waits_for_in_its_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    away = UnreachableError("Score is away", service="score", code=grpc.StatusCode.UNAVAILABLE)
+    busy = UnavailableError("the object is changing", service="score", code=grpc.StatusCode.UNAVAILABLE)
+    progress = Progress("score")
+    files = [progress.watch(name, name, 1) for name in ("a", "b")]
+    for error in (away, busy, away):
+        for file in files:
+            file.wait(error, 0.5)
+    assert capsys.readouterr().err.splitlines() == [
+        "score: Score is away; trying again",
+        "score: a: the object is changing; going on in 0.5 s",
+        "score: b: the object is changing; going on in 0.5 s",
+    ]
+    Progress("score", messages=False).watch("a", "a", 1).wait(away, 0.5)
+    assert capsys.readouterr().err == ""
+    JsonProgress("score").watch("a", "a", 1).wait(away, 0.5)
+    assert json.loads(capsys.readouterr().out)["reason"] == "Score is away; going on in 0.5 s"
+
+
+def test_an_outage_is_new_once_it_has_not_been_met_for_a_while() -> None:
+    now = 0.0
+    outages, error = Outages(lambda: now), OSError("away")
+    assert [outages.is_new(error), outages.is_new(error), outages.is_new(OSError("slow"))] == [True, False, True]
+    now = OUTAGE_SECONDS - 1
+    assert not outages.is_new(error)
+    now += OUTAGE_SECONDS - 1
+    assert not outages.is_new(error)
+    now += OUTAGE_SECONDS
+    assert outages.is_new(error)
 
 
 def test_a_meter_that_nobody_looks_at_does_not_grow() -> None:

@@ -15,12 +15,15 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+from song_score_client.errors import UnreachableError
 from song_score_client.terminal import print_message
 from song_score_client.transfer.listener import Listener
 
 RATE_WINDOW_SECONDS = 10.0
 REPORT_SECONDS = 1.0
 """Between two JSON lines of one file's progress."""
+OUTAGE_SECONDS = 60.0
+"""Without a failure, after which the same one is another outage; pauses between tries are shorter."""
 Document = Mapping[str, str | int | float | bool | None]
 
 
@@ -76,6 +79,22 @@ class Meter:
             self._moved_bytes -= self._moved.popleft()[1]
 
 
+class Outages:
+    """Failures that many files and calls meet at once, to be told once while they last. Safe in several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._met: dict[str, float] = {}
+
+    def is_new(self, error: Exception) -> bool:
+        """Whether this has not been met within the last OUTAGE_SECONDS, and so is to be told."""
+        with self._lock:
+            now = self._clock()
+            before = self._met.get(str(error), float("-inf"))
+            self._met[str(error)] = now
+            return now - before >= OUTAGE_SECONDS
+
+
 class FileProgress(Listener):
     """One file's progress, on its way to a display."""
 
@@ -108,6 +127,10 @@ class FileProgress(Listener):
         """See Listener."""
         self._display.say(self, message)
 
+    def wait(self, error: Exception, delay_seconds: float) -> None:
+        """See Listener."""
+        self._display.wait(self, error, f"{error}; going on in {delay_seconds:.1f} s")
+
     def _add(self, size_bytes: int) -> None:
         self.meter.add(size_bytes)
         self._display.total.add(size_bytes)
@@ -117,10 +140,13 @@ class FileProgress(Listener):
 class Progress:
     """Shows nothing but reports and messages where they are wanted; the base of those that show more."""
 
-    def __init__(self, program: str, *, reports: bool = True, messages: bool = True) -> None:
+    def __init__(
+        self, program: str, outages: Outages | None = None, *, reports: bool = True, messages: bool = True
+    ) -> None:
         self.total = Meter()
         """Of all files. Its `total_bytes` is set by whoever knows it."""
         self._program, self._reports, self._messages = program, reports, messages
+        self._outages = outages or Outages()
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +167,13 @@ class Progress:
         """Show a message about a file."""
         if self._messages:
             self._print(f"{file.name}: {message}")
+
+    def wait(self, file: FileProgress, error: Exception, message: str) -> None:
+        """Show what a file waits for; a service that is away, which all files wait for, once and not file by file."""
+        if not isinstance(error, UnreachableError):
+            self.say(file, message)
+        elif self._messages and self._outages.is_new(error):
+            self._print(f"{error}; trying again")
 
     def report(self, text: str, _document: Document) -> None:
         """Show what is done: the text for people, or the document for programs."""
@@ -182,6 +215,10 @@ class JsonProgress(Progress):
                 self._write(_measured("progress", file.meter, file.name, file.object_id))
             if self._is_due(None):
                 self._write(_measured("total", self.total))
+
+    def wait(self, file: FileProgress, _error: Exception, message: str) -> None:
+        """Write it as any message, of each file."""
+        self.say(file, message)
 
     def say(self, file: FileProgress, message: str) -> None:
         """Write a `message` event; `reason` is its text."""

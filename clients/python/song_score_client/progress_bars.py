@@ -8,7 +8,7 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from song_score_client.progress import Document, FileProgress, Meter, Progress
+from song_score_client.progress import Document, FileProgress, Meter, Outages, Progress
 from song_score_client.quantities import format_bytes, format_seconds
 from song_score_client.terminal import plain, plain_lines
 from song_score_client.transfer.listener import Listener
@@ -19,8 +19,8 @@ REFRESHES_PER_SECOND = 5
 class BarProgress(Progress):
     """Shows bars; messages scroll above them."""
 
-    def __init__(self, program: str) -> None:
-        super().__init__(program)
+    def __init__(self, program: str, outages: Outages | None = None) -> None:
+        super().__init__(program, outages)
         # What is printed is text: names of files are no markup.
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._bars = Bars(

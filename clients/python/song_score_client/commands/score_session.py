@@ -6,6 +6,7 @@ from __future__ import annotations  # names that only types need are not importe
 
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from song_score_client.commands.session import Session
@@ -13,7 +14,7 @@ from song_score_client.terminal import print_message
 
 if TYPE_CHECKING:
     from song_score_client.errors import ServiceError
-    from song_score_client.progress import Progress
+    from song_score_client.progress import Outages, Progress
     from song_score_client.score import ScoreClient
     from song_score_client.song import SongClient
 
@@ -28,6 +29,13 @@ class ScoreSession(Session):
     """Errors only."""
     program: str = "score"
     """In whose name messages are."""
+
+    @cached_property
+    def outages(self) -> Outages:
+        """What was told of services that are away, by whatever waits for them."""
+        from song_score_client.progress import Outages
+
+        return Outages()
 
     def open_score(self) -> ScoreClient:
         """Make the client; it connects on the first call."""
@@ -73,8 +81,8 @@ class ScoreSession(Session):
         if is_loud and sys.stderr.isatty():
             from song_score_client.progress_bars import BarProgress
 
-            return BarProgress(self.program)
-        return Progress(self.program, reports=is_loud, messages=is_loud)
+            return BarProgress(self.program, self.outages)
+        return Progress(self.program, self.outages, reports=is_loud, messages=is_loud)
 
     def say(self, message: str) -> None:
         """Tell people, on stderr, how it goes; nothing where programs listen or nobody wants to know."""
@@ -83,5 +91,5 @@ class ScoreSession(Session):
 
     def _announce_retry(self, error: ServiceError, failures: int, _delay_seconds: float) -> None:
         # Once: a person must learn at once what is being waited for, a log needs no ten lines of it.
-        if failures == 1 and not self.is_silent:
+        if failures == 1 and not self.is_silent and self.outages.is_new(error):
             print_message(self.program, f"{error.message}; trying again")

@@ -19,6 +19,10 @@ class Listener:
     def say(self, message: str) -> None:
         """Tell of something a person may want to know: a resumption, a retry."""
 
+    def wait(self, error: Exception, delay_seconds: float) -> None:
+        """Tell of a pause after a failure that may pass; said as anything else, unless overridden."""
+        self.say(f"{error}; going on in {delay_seconds:.1f} s")
+
 
 class Relay(Listener):
     """Passes everything on. Override what is to be noticed on the way."""
@@ -45,3 +49,7 @@ class Relay(Listener):
     def say(self, message: str) -> None:
         """Pass it on."""
         self._inner.say(message)
+
+    def wait(self, error: Exception, delay_seconds: float) -> None:
+        """Pass it on."""
+        self._inner.wait(error, delay_seconds)

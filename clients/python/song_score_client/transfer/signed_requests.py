@@ -95,7 +95,7 @@ class Tries:
         delay = self.connection.retry.delay_seconds(self.failures, error)
         if delay is None:
             raise error
-        self.listener.say(f"{error}; going on in {delay:.1f} s")
+        self.listener.wait(error, delay)
         self.queue.sleep(delay)
 
 

@@ -65,3 +65,8 @@ class _Speaker(Listener):
         number = next(iter(self._members.left), None)
         if number is not None:
             self._members.listener(number).say(message)
+
+    def wait(self, error: Exception, delay_seconds: float) -> None:
+        number = next(iter(self._members.left), None)
+        if number is not None:
+            self._members.listener(number).wait(error, delay_seconds)

@@ -187,5 +187,5 @@ def pause(connection: Connection, error: ServiceError, failures: int, listener: 
         raise error
     asked = retry.delay_seconds(max(failures, 1), error)
     delay = retry.first_delay_seconds * 2**failures if asked is None else asked
-    listener.say(f"{error}; going on in {delay:.1f} s")
+    listener.wait(error, delay)
     time.sleep(delay)
