@@ -110,13 +110,6 @@ def _python_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))}
 
 
-@pytest.fixture
-def song() -> Iterator[RegistrySong]:
-    song = RegistrySong()  # type: ignore[abstract] # the rest is not asked for
-    yield song
-    song.stop()
-
-
 AZURE_PLACES = (
     "in the middle of a part",
     "after the part is committed to the store",

@@ -7,7 +7,7 @@ import random
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -118,13 +118,6 @@ def part_of(number: int) -> bytes:
 
 def md5_of(number: int) -> str:
     return hashlib.md5(part_of(number)).hexdigest()
-
-
-@pytest.fixture
-def song() -> Iterator[RegistrySong]:
-    song = RegistrySong()  # type: ignore[abstract] # the rest is not asked for
-    yield song
-    song.stop()
 
 
 @pytest.mark.parametrize("failpoint", SIGNED_PLACES)

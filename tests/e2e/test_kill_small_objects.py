@@ -132,13 +132,6 @@ def _python_path() -> dict[str, str]:
 
 
 @pytest.fixture
-def song() -> Iterator[RegistrySong]:
-    song = RegistrySong()  # type: ignore[abstract] # the rest is not asked for
-    yield song
-    song.stop()
-
-
-@pytest.fixture
 def place(tmp_path: Path, song: RegistrySong) -> Iterator[Place]:
     """On the local store and SQLite."""
     place = Place(tmp_path, song, {})

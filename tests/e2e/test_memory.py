@@ -6,11 +6,8 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from tests.servers.processes import ServiceProcess, free_port
 from tests.servers.registry_song import TOKEN, RegistrySong
@@ -42,13 +39,6 @@ def write_file(path: Path, size: int) -> str:
             file.write(block)
             md5.update(block)
     return md5.hexdigest()
-
-
-@pytest.fixture
-def song() -> Iterator[RegistrySong]:
-    song = RegistrySong()  # type: ignore[abstract] # the rest is not asked for
-    yield song
-    song.stop()
 
 
 def transfer(folder: Path, song: RegistrySong, size: int) -> Peaks:

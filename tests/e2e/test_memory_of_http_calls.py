@@ -21,13 +21,6 @@ SIGN, FIND = "/score.v1.UploadService/SignUploadParts", "/score.v1.ObjectService
 
 
 @pytest.fixture
-def song() -> Iterator[RegistrySong]:
-    song = RegistrySong()  # type: ignore[abstract] # the rest is not asked for
-    yield song
-    song.stop()
-
-
-@pytest.fixture
 def score(song: RegistrySong, tmp_path: Path) -> Iterator[ServiceProcess]:
     facts = {"PORT": "0", "HTTP_PORT": "0", "SONG_ADDRESS": song.address, "SERVICE_TOKEN": TOKEN}
     facts["DATA_DIR"] = str(tmp_path / "data")

@@ -29,13 +29,6 @@ PART = 16 * MIB
 SIZE = 2 * PART
 
 
-@pytest.fixture
-def song() -> Iterator[RegistrySong]:
-    song = RegistrySong()  # type: ignore[abstract] # the rest is not asked for
-    yield song
-    song.stop()
-
-
 @pytest.fixture(params=["local", "s3"])
 def score(request: pytest.FixtureRequest, song: RegistrySong, tmp_path: Path) -> Iterator[ServiceProcess]:
     settings: dict[str, object] = {

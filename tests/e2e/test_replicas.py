@@ -105,13 +105,6 @@ class Replicas:
 
 
 @pytest.fixture
-def song() -> Iterator[RegistrySong]:
-    song = RegistrySong()  # type: ignore[abstract] # the rest is not asked for
-    yield song
-    song.stop()
-
-
-@pytest.fixture
 def replicas(
     request: pytest.FixtureRequest, song: RegistrySong, seaweedfs: seaweed.SeaweedFS, tmp_path: Path
 ) -> Iterator[Replicas]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
 from score.v1.download_service_pb2 import ReadObjectsRequest
 from score.v1.upload_service_pb2 import (
     AnnounceObjects,
@@ -32,13 +31,6 @@ def content(stream: int, number: int) -> bytes:
 
 def object_ids(stream: int) -> list[str]:
     return [f"object-{stream}-{number}" for number in range(OBJECTS)]
-
-
-@pytest.fixture
-def song() -> Iterator[RegistrySong]:
-    song = RegistrySong()  # type: ignore[abstract] # the rest is not asked for
-    yield song
-    song.stop()
 
 
 def test_all_streams_at_once_with_the_largest_objects_that_are_held(tmp_path: Path, song: RegistrySong) -> None:

@@ -59,13 +59,6 @@ def wait_until(is_so: Callable[[], bool], log: Path) -> None:
 
 
 @pytest.fixture
-def song() -> Iterator[RegistrySong]:
-    song = RegistrySong()  # type: ignore[abstract] # the rest is not asked for
-    yield song
-    song.stop()
-
-
-@pytest.fixture
 def score_flags(song: RegistrySong, seaweedfs: seaweed.SeaweedFS, request: pytest.FixtureRequest) -> list[str]:
     flags = {
         "song-address": song.address,

@@ -276,10 +276,9 @@ def test_who_waits_for_memory_of_a_server_that_shuts_down_goes_elsewhere(
     assert small_world.raw.error(raised.value).reason == "DRAINING"
 
 
-def test_what_is_whole_is_stored_also_while_the_client_is_silent(
-    small_world: World, open_stream: Callable[[], SlowStream], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store: ObjectStore = small_world.score.environment.store
+def hold_puts(world: World, monkeypatch: pytest.MonkeyPatch, begin: Callable[[], None]) -> threading.Event:
+    """Hold what is put into the store, from the first put that `begin` leads to; return what lets all go on."""
+    store: ObjectStore = world.score.environment.store
     genuine, is_putting, may_put = store.put, threading.Event(), threading.Event()
 
     def put(key: str, data: Sequence[memoryview]) -> StoredBytes:
@@ -288,9 +287,16 @@ def test_what_is_whole_is_stored_also_while_the_client_is_silent(
         return genuine(key, data)
 
     monkeypatch.setattr(store, "put", put)
-    stream = open_stream()
-    stream.send(*whole("object-0"))
+    begin()
     assert is_putting.wait(60)
+    return may_put
+
+
+def test_what_is_whole_is_stored_also_while_the_client_is_silent(
+    small_world: World, open_stream: Callable[[], SlowStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = open_stream()
+    may_put = hold_puts(small_world, monkeypatch, lambda: stream.send(*whole("object-0")))
     stream.send(*whole("object-1"), *whole("object-2"))
     until(lambda: held(small_world) == 3 * SIZE)
     may_put.set()
@@ -304,18 +310,8 @@ def test_what_is_whole_is_stored_also_while_the_client_is_silent(
 def test_what_is_whole_is_let_go_where_the_group_before_it_ends_the_stream(
     small_world: World, open_stream: Callable[[], SlowStream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store: ObjectStore = small_world.score.environment.store
-    genuine, is_putting, may_put = store.put, threading.Event(), threading.Event()
-
-    def put(key: str, data: Sequence[memoryview]) -> StoredBytes:
-        is_putting.set()
-        assert may_put.wait(60)
-        return genuine(key, data)
-
-    monkeypatch.setattr(store, "put", put)
     stream = open_stream()
-    stream.send(*whole("object-0"))
-    assert is_putting.wait(60)
+    may_put = hold_puts(small_world, monkeypatch, lambda: stream.send(*whole("object-0")))
     stream.send(*whole("object-1"))
     until(lambda: held(small_world) == 2 * SIZE)
     small_world.song.stop()
